@@ -1,0 +1,3 @@
+"""devrec-agent: which recording device captured this audio?"""
+
+__version__ = "0.1.0"

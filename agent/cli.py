@@ -1,0 +1,52 @@
+"""The ``devrec-agent`` program: its commands and nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agent import __version__
+from agent.commands.classify import classify
+from agent.commands.crossval import crossval
+from agent.commands.devices import devices
+from agent.commands.evaluate import evaluate
+from agent.commands.info import info
+from agent.commands.listen import listen
+from agent.commands.train import train
+
+app = typer.Typer(
+    name="devrec-agent",
+    help="Tell which recording device (which phone, which microphone) captured an audio stream "
+    "or file.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(classify)
+app.command()(listen)
+app.command()(devices)
+app.command()(info)
+app.command()(train)
+app.command()(evaluate)
+app.command()(crossval)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"devrec-agent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+if __name__ == "__main__":
+    app()

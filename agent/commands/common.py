@@ -1,0 +1,100 @@
+"""What all commands share: options, consoles, and how errors reach the user."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from model.errors import DevrecError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from export.engine import Engine
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="DEVREC_AGENT_MODEL",
+        help="Model file (.onnx); the built-in model of 40 phones without it.",
+        show_default=False,
+    ),
+]
+ThreadsOption = Annotated[
+    int, typer.Option("--threads", min=1, max=64, help="Threads of the engine.")
+]
+
+#: Modules of the ``train`` extra, for the hint when one is missing.
+_TRAIN_MODULES = ("torch", "lightning", "onnx", "sklearn", "matplotlib")
+
+
+def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn the errors that the program raises on purpose into one line and an exit code."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except DevrecError as error:
+            complain(str(error))
+            raise typer.Exit(error.exit_code) from error
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] not in _TRAIN_MODULES:
+                raise
+            complain(
+                f"this command needs {error.name}: install the extra, "
+                "pip install 'devrec-agent[train]'"
+            )
+            raise typer.Exit(MissingDependencyError.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(130) from error
+        except BrokenPipeError as error:
+            # The reader of our output has gone (`| head`): nothing is wrong, nobody listens.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from error
+
+    return wrapper
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    print(f"devrec-agent: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object, one line, flushed: somebody may be reading live."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def console() -> Console:
+    """The terminal for results."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def progress_console() -> Console:
+    """The terminal for progress, on stderr so that results can be piped."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def open_engine(model: Path | None, threads: int) -> Engine:
+    """Load the given model or the built-in one."""
+    from export.engine import load_engine
+    from model.builtin import BUILTIN_MODEL
+
+    return load_engine(model if model is not None else BUILTIN_MODEL, threads=threads)

@@ -1,0 +1,44 @@
+"""``devrec-agent devices``: the inputs that PortAudio offers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from agent.commands.common import console, print_json, reports_errors
+
+
+@reports_errors
+def devices(
+    json_lines: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line instead of the table.")
+    ] = False,
+) -> None:
+    """List the audio inputs that `listen --input` can take."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from agent.inputs import list_inputs
+    from model.errors import CaptureError
+
+    inputs = list_inputs()
+    if json_lines:
+        for device in inputs:
+            print_json(asdict(device))
+        return
+    if not inputs:
+        raise CaptureError("PortAudio offers no audio input on this machine")
+    table = Table(header_style="bold", pad_edge=False)
+    for title in ("index", "name", "host API", "channels", "native rate"):
+        table.add_column(title, justify="left" if title in ("name", "host API") else "right")
+    for device in inputs:
+        table.add_row(
+            str(device.index),
+            Text(device.name + (" (default)" if device.is_default else "")),
+            device.host_api,
+            str(device.channels),
+            f"{device.native_rate_hz} Hz",
+        )
+    console().print(table)

@@ -1,0 +1,192 @@
+"""``devrec-agent train``: a corpus in, a model file out."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent import __version__
+from agent.commands import train_options as options
+from agent.commands.common import progress_console, reports_errors
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from model.corpus import Clip, Corpus
+    from model.features import FloatArray
+    from model.metadata import ModelMetadata
+    from model.split import Split
+    from model.training import Trained
+
+
+@reports_errors
+def train(
+    corpus: options.CorpusArgument,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Model file to write (.onnx).")
+    ] = Path("model.onnx"),
+    profile: options.ProfileOption = "default",
+    preset: options.PresetOption = "fast",
+    split_by: Annotated[
+        str,
+        typer.Option(
+            "--split-by",
+            help="clip: 64/16/20 of each device's clips; group: whole groups (content, session); "
+            "none: train on everything, hold nothing out. A split column in the manifest wins.",
+        ),
+    ] = "clip",
+    epochs: options.EpochsOption = None,
+    batch: options.BatchOption = None,
+    learning_rate: options.RateOption = None,
+    patience: options.PatienceOption = None,
+    augment: options.AugmentOption = None,
+    seed: options.SeedOption = 0,
+    precision: options.PrecisionOption = "32",
+    accelerator: options.AcceleratorOption = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a killed run of the same command was.")
+    ] = False,
+    keep_run: Annotated[
+        bool, typer.Option("--keep-run", help="Keep the folder of checkpoints beside the model.")
+    ] = False,
+) -> None:
+    """Train a model on labelled recordings and write it as one .onnx file.
+
+    Checkpoints go to <output>.run until the model is written; --resume goes on from there.
+    """
+    from export.onnx_file import write_model
+    from model.corpus import read_corpus
+    from model.errors import DevrecError, UsageError
+    from model.features import extract
+    from model.network import NetworkConfig, front_end_for
+    from model.training import train as run_training
+    from model.training_data import fixed_windows, label_clips
+
+    if output.suffix != ".onnx":
+        raise UsageError(f"{output}: a model file ends in .onnx")
+    if not output.parent.is_dir():
+        raise DevrecError(f"{output}: the folder does not exist")
+    config = options.training_config(
+        preset,
+        epochs=epochs,
+        batch=batch,
+        learning_rate=learning_rate,
+        patience=patience,
+        seed=seed,
+        augment=augment,
+        precision=precision,
+    )
+    kind = options.check_profile(profile)
+    console = progress_console()
+    front_end = front_end_for(kind)
+    data, samples = options.load_waveforms(read_corpus(corpus), front_end.sample_rate_hz, console)
+    split = _split(data, split_by, seed)
+    console.print(
+        f"{data.name}: {len(data.devices)} devices, {len(split.train)} clips to train on, "
+        f"{len(split.validation)} to validate, {len(split.test)} to test ({split.name})",
+        markup=False,
+    )
+    features = {clip: extract(samples[clip], front_end) for clip in data.clips}
+    fingerprint = data.content_hash()
+    run_dir = output.with_name(output.name + ".run")
+    trained = run_training(
+        split,
+        features,
+        NetworkConfig.for_profile(kind, len(data.devices), front_end),
+        front_end,
+        config,
+        run_dir,
+        labels=data.devices,
+        samples=samples if config.augment else None,
+        resume=resume,
+        fingerprint=fingerprint,
+        accelerator=accelerator,
+        console=console,
+    )
+    metadata = _metadata(trained, data, split, features, config.to_dict(), fingerprint, console)
+    test_windows, _ = fixed_windows(
+        label_clips(split.test or split.train, features, data.devices)[:4], hop_frames=64
+    )
+    difference = write_model(trained.network, metadata, output, test_windows.numpy()[:32])
+    if not keep_run:
+        shutil.rmtree(run_dir)
+    size = output.stat().st_size / 1e6
+    console.print(
+        f"wrote {output} ({size:.1f} MB; differs from the network by at most {difference:.1g})",
+        markup=False,
+    )
+
+
+def _split(corpus: Corpus, split_by: str, seed: int) -> Split:
+    from model.errors import UsageError
+    from model.split import all_for_training, declared_split, share_split
+
+    if split_by == "none":
+        return all_for_training(corpus)
+    if split_by not in ("clip", "group"):
+        raise UsageError(f"unknown split {split_by}; there are: clip, group, none")
+    declared = declared_split(corpus)
+    if declared is not None:
+        return declared
+    return share_split(corpus, "group" if split_by == "group" else "clip", seed=seed)
+
+
+def _metadata(
+    trained: Trained,
+    corpus: Corpus,
+    split: Split,
+    features: dict[Clip, FloatArray],
+    training: dict[str, Any],
+    fingerprint: str,
+    console: Console,
+) -> ModelMetadata:
+    """Evaluate on the test clips, if any are held out, and collect the provenance."""
+    from datetime import datetime, timezone
+
+    import torch
+
+    from model.crossval import network_scorer
+    from model.evaluation import evaluate
+    from model.features import WINDOW_FRAMES
+    from model.metadata import ModelMetadata
+    from model.network import front_end_for
+
+    metrics: dict[str, Any] = {"held out": "nothing"}
+    if split.test:
+        result = evaluate(
+            network_scorer(trained.network),
+            [(clip, features[clip]) for clip in split.test],
+            corpus.devices,
+            WINDOW_FRAMES,
+        )
+        metrics = {
+            "test clips": result.clips.count,
+            "test clip accuracy": result.clips.accuracy,
+            "test windows": result.windows.count,
+            "test window accuracy": result.windows.accuracy,
+        }
+        console.print(
+            f"test: {100 * result.windows.accuracy:.2f} % of {result.windows.count} windows, "
+            f"{result.clips.correct} of {result.clips.count} clips"
+        )
+    network = trained.network.config
+    return ModelMetadata(
+        labels=trained.labels,
+        front_end=front_end_for(network.profile),
+        network=network.to_dict(),
+        provenance={
+            "version": __version__,
+            "torch": torch.__version__,
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "corpus": corpus.name,
+            "corpus sha256": fingerprint,
+            "clips": len(corpus.clips),
+            "split": split.name,
+            "epochs": trained.epochs,
+            "training": training,
+            "metrics": metrics,
+        },
+    )

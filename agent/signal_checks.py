@@ -1,0 +1,73 @@
+"""What is wrong with a signal before anyone scores it: level, clipping, silence."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+QUIET_DBFS = -60.0  #: RMS level below which mostly the converter is heard
+CLIPPED_SHARE = 1e-3  #: share of full-scale samples from which clipping is reported
+FULL_SCALE = 32767 / 32768  #: largest positive 16-bit sample
+
+#: Codes in JSON output and what they mean to a person.
+WARNINGS = {
+    "narrowband": "recorded below the model's sample rate: resampling changes the fingerprint",
+    "clipping": "clipped: the waveform reaches full scale",
+    "quiet": f"very quiet (below {QUIET_DBFS:.0f} dBFS)",
+    "multichannel": "several channels: only the first was used",
+    "few-windows": "short: fewer than three windows",
+}
+
+
+class SignalChecks:
+    """Running figures over a signal; feed every block once."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._energy = 0.0
+        self._sum = 0.0
+        self._clipped = 0
+        self.peak = 0.0
+
+    def accept(self, samples: npt.NDArray[np.float32]) -> None:
+        """Add a block, float32, 1-D, full scale = 1."""
+        if not len(samples):
+            return
+        wide = samples.astype(np.float64)
+        magnitude = np.abs(wide)
+        self._count += len(wide)
+        self._energy += float(np.dot(wide, wide))
+        self._sum += float(wide.sum())
+        self._clipped += int(np.count_nonzero(magnitude >= FULL_SCALE))
+        self.peak = max(self.peak, float(magnitude.max()))
+
+    @property
+    def level_dbfs(self) -> float:
+        """RMS level without DC, dB relative to full scale; -inf for digital silence."""
+        if not self._count:
+            return -math.inf
+        variance = self._energy / self._count - (self._sum / self._count) ** 2
+        return 10 * math.log10(variance) if variance > 1e-14 else -math.inf
+
+    @property
+    def digital_silence(self) -> bool:
+        """Whether all samples are zero (a muted input, a placeholder file)."""
+        return self.peak == 0.0
+
+    def warnings(self) -> list[str]:
+        """Codes out of :data:`WARNINGS`."""
+        found = []
+        if self._count and self._clipped > CLIPPED_SHARE * self._count:
+            found.append("clipping")
+        if self.level_dbfs < QUIET_DBFS:
+            found.append("quiet")
+        return found
+
+
+def block_level_dbfs(samples: npt.NDArray[np.float32]) -> float:
+    """RMS level of one block without DC, in dBFS; -inf for digital silence or no samples."""
+    checks = SignalChecks()
+    checks.accept(samples)
+    return checks.level_dbfs

@@ -1,0 +1,82 @@
+"""ONNX Runtime on the CPU: the engine that runs everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from export.engine import EMBEDDING, INPUT, LOGITS, Scores
+from model.errors import ModelError
+from model.features import FloatArray
+from model.metadata import ModelMetadata
+
+LARGEST_BATCH = 64  #: windows per call of the runtime; more would only take memory
+
+
+class OnnxRuntimeEngine:
+    """A model file run by ONNX Runtime's CPU provider.
+
+    Args:
+        path: the ``.onnx`` file.
+        threads: intra-op threads.
+
+    Raises:
+        ModelError: missing, not ONNX, not a devrec-agent model, or inconsistent with itself.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        if not path.is_file():
+            raise ModelError(f"{path}: no such model file")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # failures come back as exceptions; keep stderr clean
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+        except Exception as error:  # onnxruntime raises a class of its own per failure kind
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelError(f"{path}: not a loadable ONNX file ({reason})") from error
+        properties = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.metadata = ModelMetadata.from_properties(properties, str(path))
+        self._check_shapes(str(path))
+        self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, {threads} thread(s)"
+
+    def _check_shapes(self, source: str) -> None:
+        """The graph must be what its metadata says, before the first window arrives."""
+        shapes = {
+            node.name: list(node.shape)
+            for node in (*self._session.get_inputs(), *self._session.get_outputs())
+        }
+        metadata = self.metadata
+        self.window_shape = (metadata.window_frames, metadata.front_end.n_features)
+        expected = {
+            INPUT: list(self.window_shape),
+            LOGITS: [len(metadata.labels)],
+            EMBEDDING: None,
+        }
+        for name, tail in expected.items():
+            if name not in shapes:
+                raise ModelError(f"{source}: the graph has no {name}")
+            if tail is not None and shapes[name][1:] != tail:
+                raise ModelError(
+                    f"{source}: {name} has shape {shapes[name]}, its metadata says (n, {tail})"
+                )
+        self._embedding_dim = int(shapes[EMBEDDING][1])
+
+    def run(self, windows: FloatArray) -> Scores:
+        """Score windows; see :class:`export.engine.Engine`."""
+        if windows.ndim != 3 or windows.shape[1:] != self.window_shape:
+            raise ValueError(f"windows must be (n, {self.window_shape}), got {windows.shape}")
+        logits = np.empty((len(windows), len(self.metadata.labels)), np.float32)
+        embedding = np.empty((len(windows), self._embedding_dim), np.float32)
+        for start in range(0, len(windows), LARGEST_BATCH):
+            part = slice(start, start + LARGEST_BATCH)
+            batch = np.ascontiguousarray(windows[part], dtype=np.float32)
+            logits[part], embedding[part] = self._session.run([LOGITS, EMBEDDING], {INPUT: batch})
+        return Scores(logits, embedding)

@@ -1,0 +1,1 @@
+"""Reference methods that every figure of the network is shown beside."""

@@ -1,0 +1,178 @@
+"""Leave-one-group-out: the network and its baselines on the same folds, side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from model.augment import Samples
+from model.baselines.logmel_lda import LogMelLDA
+from model.baselines.trivial import nearest_mean_accuracy
+from model.corpus import Clip, Corpus
+from model.evaluation import Evaluation, Scorer, evaluate
+from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig, extract
+from model.files import replacing
+from model.metrics import figures
+from model.network import DeviceNetwork, NetworkConfig
+from model.split import Split, leave_one_group_out
+from model.training import STATISTICS_HOP_FRAMES, train
+from model.training_config import TrainingConfig
+from model.training_data import fixed_windows, label_clips
+
+METHODS = ("network", "log-mel LDA", "log-mel LDA, quietest 20 % of frames")
+
+
+def network_scorer(network: DeviceNetwork) -> Scorer:
+    """Score windows with the torch network, in batches."""
+
+    @torch.no_grad()
+    def score(windows: FloatArray) -> FloatArray:
+        network.eval()
+        parts = torch.from_numpy(np.array(windows)).split(64)
+        return torch.cat([network(part)[0] for part in parts]).numpy()
+
+    return score
+
+
+def leave_groups_out(
+    corpus: Corpus,
+    samples: Mapping[Clip, Samples],
+    front_end: FrontEndConfig,
+    make_network: Callable[[int], NetworkConfig],
+    config: TrainingConfig,
+    run_dir: Path,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Train and test once per group; finished folds are kept in ``run_dir`` and not repeated.
+
+    Args:
+        corpus: clips with groups.
+        samples: waveform of each clip at the front end's rate.
+        front_end: config of the features.
+        make_network: network settings for a number of devices.
+        config: training settings.
+        run_dir: folder for checkpoints and finished folds.
+        console: where progress goes.
+
+    Returns:
+        a JSON-ready report: per method and fold, and pooled over folds, figures per window and
+        per clip; the accuracy of level and DC alone; wrong clips.
+    """
+    labels = corpus.devices
+    features = {clip: extract(samples[clip], front_end) for clip in corpus.clips}
+    settings = json.loads(
+        json.dumps(
+            {
+                "training": config.to_dict(),
+                "front_end": front_end.to_dict(),
+                "network": make_network(len(labels)).to_dict(),
+                "corpus": corpus.content_hash(),
+            }
+        )
+    )
+    folds: list[dict[str, Any]] = []
+    for group, split in leave_one_group_out(corpus):
+        fold_dir = run_dir / f"fold-{len(folds) + 1}"
+        finished = fold_dir / "fold.json"
+        if finished.is_file():
+            fold = json.loads(finished.read_text())
+            if fold["settings"] == settings:
+                folds.append(fold)
+                continue
+        if console is not None:
+            console.print(f"fold {len(folds) + 1} of {len(corpus.groups)}: {split.name}")
+        trained = train(
+            split,
+            features,
+            make_network(len(labels)),
+            front_end,
+            config,
+            fold_dir,
+            labels=labels,
+            samples=samples if config.augment else None,
+            resume=True,
+            fingerprint=settings["corpus"],
+            console=console,
+        )
+        scorers = {METHODS[0]: network_scorer(trained.network)}
+        if front_end.prefbank == "log":
+            scorers |= _baselines(split, features, front_end, labels)
+        test = [(clip, features[clip]) for clip in split.test]
+        results = {
+            name: evaluate(scorer, test, labels, WINDOW_FRAMES).to_dict()
+            for name, scorer in scorers.items()
+        }
+        index = {label: i for i, label in enumerate(labels)}
+        trivial = nearest_mean_accuracy(
+            [(index[clip.device], samples[clip]) for clip in split.train],
+            [(index[clip.device], samples[clip]) for clip in split.test],
+        )
+        fold = {"group": group, "settings": settings, "methods": results, "level_and_dc": trivial}
+        with replacing(finished) as temporary:
+            temporary.write_text(json.dumps(fold))
+        folds.append(fold)
+        if console is not None:
+            for name, result in results.items():
+                accuracy, right = result["windows"]["accuracy"], result["clips"]["correct"]
+                console.print(
+                    f"  {name}: {100 * accuracy:.2f} % of windows, "
+                    f"{right}/{result['clips']['count']} clips"
+                )
+    return _report(folds, labels)
+
+
+def _baselines(
+    split: Split,
+    features: Mapping[Clip, FloatArray],
+    front_end: FrontEndConfig,
+    labels: tuple[str, ...],
+) -> dict[str, Scorer]:
+    clips = label_clips(split.train, features, labels)
+    windows, targets = (part.numpy() for part in fixed_windows(clips, STATISTICS_HOP_FRAMES))
+    scorers: dict[str, Scorer] = {}
+    for name, quietest in ((METHODS[1], 1.0), (METHODS[2], 0.2)):
+        baseline = LogMelLDA(front_end, quietest)
+        baseline.fit(windows, targets)
+        scorers[name] = baseline.logits
+    return scorers
+
+
+def _report(folds: list[dict[str, Any]], labels: tuple[str, ...]) -> dict[str, Any]:
+    pooled: dict[str, Any] = {}
+    for name in folds[0]["methods"]:
+        results = [fold["methods"][name] for fold in folds]
+        pooled[name] = {
+            kind: asdict(
+                figures(np.sum([result[f"{kind[:-1]}_confusion"] for result in results], axis=0))
+            )
+            for kind in ("windows", "clips")
+        }
+        pooled[name]["wrong_clips"] = [row for result in results for row in result["wrong_clips"]]
+    return {
+        "protocol": "leave one group out",
+        "devices": len(labels),
+        "settings": folds[0]["settings"],
+        "pooled": pooled,
+        "level_and_dc_clip_accuracy": float(np.mean([fold["level_and_dc"] for fold in folds])),
+        "folds": [
+            {
+                "group": fold["group"],
+                "methods": {
+                    name: {kind: result[kind] for kind in ("windows", "clips", "wrong_clips")}
+                    for name, result in fold["methods"].items()
+                },
+                "level_and_dc": fold["level_and_dc"],
+            }
+            for fold in folds
+        ],
+    }
+
+
+__all__ = ["METHODS", "Evaluation", "leave_groups_out", "network_scorer"]

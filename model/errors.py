@@ -1,0 +1,50 @@
+"""The one tree of errors that devrec-agent raises on purpose.
+
+Every class carries the exit code that the command line returns for it, so that scripts can tell
+the kinds of failure apart. Errors of the libraries below (libsndfile, PortAudio, ONNX Runtime)
+are mapped onto this tree where they are called; a message is always one line.
+"""
+
+from __future__ import annotations
+
+
+class DevrecError(Exception):
+    """Anything that the program can explain to its user in one line."""
+
+    exit_code: int = 1
+
+
+class UsageError(DevrecError):
+    """Options that do not fit together or lie out of range."""
+
+    exit_code = 2
+
+
+class AudioError(DevrecError):
+    """An audio file or stream that cannot be classified: missing, not audio, empty, too short."""
+
+    exit_code = 3
+
+
+class ModelError(DevrecError):
+    """A model file that is missing, foreign, damaged or of another format version."""
+
+    exit_code = 4
+
+
+class CorpusError(DevrecError):
+    """A corpus that cannot be read or cannot be split as asked."""
+
+    exit_code = 5
+
+
+class CaptureError(DevrecError):
+    """An audio input that is unknown, ambiguous or cannot be opened, or that went silent."""
+
+    exit_code = 6
+
+
+class MissingDependencyError(DevrecError):
+    """A command that needs an optional extra which is not installed."""
+
+    exit_code = 7

@@ -1,0 +1,352 @@
+"""Training with Lightning: settings in, a trained network out; resumable after a kill.
+
+Several GPUs or hosts are Lightning's DDP (``Trainer`` arguments through ``accelerator`` and
+``devices``); there is no loop of our own. Checkpoints hold tensors and plain values only and are
+read back with ``weights_only``, so that no pickle is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from rich.console import Console
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from model.augment import AUGMENTATIONS, Augmentation, Chain, Samples
+from model.corpus import Clip
+from model.errors import CorpusError, UsageError
+from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig
+from model.files import replacing
+from model.network import DeviceNetwork, NetworkConfig
+from model.split import Split
+from model.training_config import TrainingConfig
+from model.training_data import ClipData, RandomWindows, fixed_windows, label_clips
+
+WARM_UP_RATE, WARM_UP_BATCH = 5e-3, 256  #: peak learning rate and windows per warm-up step
+STATISTICS_HOP_FRAMES = 8  #: hop of the windows that input statistics are measured on
+VALIDATION_HOP_FRAMES = 64
+_SETTINGS_FILE = "settings.json"
+
+
+class DeviceModule(lightning.LightningModule):
+    """Lightning's view of the network: loss, optimiser and schedule."""
+
+    def __init__(self, network: DeviceNetwork, config: TrainingConfig) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+        self.loss = torch.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Cross entropy of one batch."""
+        windows, labels = batch
+        loss: Tensor = self.loss(self.network(windows)[0], labels)
+        self.log("loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(labels))
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        """Loss and window accuracy on the validation clips."""
+        windows, labels = batch
+        logits = self.network(windows)[0]
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        hits = (logits.argmax(dim=1) == labels).float().mean()
+        values = {"validation_loss": loss, "validation_accuracy": hits}
+        self.log_dict(values, prog_bar=True, batch_size=len(labels), sync_dist=True)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by epoch, so that a resumed run repeats the uninterrupted one."""
+        torch.manual_seed(self.config.seed * 100_003 + self.current_epoch)
+
+    def configure_optimizers(self) -> Any:
+        """Adam or AdamW under the preset's schedule."""
+        config = self.config
+        kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
+        optimizer = kind(
+            self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        if config.schedule == "step":
+            step = torch.optim.lr_scheduler.StepLR(optimizer, config.step_epochs, gamma=0.1)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": step}}
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            config.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=0.2,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+
+class WindowData(lightning.LightningDataModule):
+    """Fresh random windows for every epoch, fixed windows for validation."""
+
+    def __init__(
+        self,
+        train: Sequence[ClipData],
+        validation: Sequence[ClipData],
+        config: TrainingConfig,
+        front_end: FrontEndConfig,
+    ) -> None:
+        super().__init__()
+        self._train, self._validation = train, validation
+        self._config, self._front_end = config, front_end
+        held = sum(len(clip.features) // WINDOW_FRAMES for clip in train)
+        self.n_windows = max(config.batch, round(held * config.windows_factor))
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Reloaded each epoch (see the trainer), so that the epoch number enters the seed."""
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        dataset = RandomWindows(
+            self._train,
+            self.n_windows,
+            self._config.seed,
+            epoch,
+            splice=self._config.splice,
+            front_end=self._front_end,
+            augmentation=_augmentation(self._config),
+        )
+        # Windows differ at random anyway and devices alternate: no shuffling needed, and every
+        # batch sees every device about equally often.
+        return DataLoader(dataset, batch_size=self._config.batch, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]] | list[Any]:
+        """All windows of the validation clips; empty without any."""
+        if not self._validation:
+            return []
+        windows, labels = fixed_windows(self._validation, VALIDATION_HOP_FRAMES)
+        return DataLoader(TensorDataset(windows, labels), batch_size=self._config.batch)
+
+
+def _augmentation(config: TrainingConfig) -> Augmentation | None:
+    if not config.augment:
+        return None
+    unknown = sorted(set(config.augment) - set(AUGMENTATIONS))
+    if unknown:
+        raise UsageError(
+            f"unknown augmentation {', '.join(unknown)}; there are: {', '.join(AUGMENTATIONS)}"
+        )
+    return Chain([(config.augment_probability, AUGMENTATIONS[name]) for name in config.augment])
+
+
+class _EpochLines(Callback):
+    """One line per epoch where the console is no terminal (logs, CI)."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        shown = ", ".join(
+            f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items())
+        )
+        self._console.print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {shown}")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and how it came about.
+
+    Attributes:
+        network: in evaluation mode, on the CPU.
+        labels: device of each logit.
+        epochs: passes done.
+        stopped_early: whether early stopping ended the run.
+        validation: last or best validation figures; empty without validation clips.
+    """
+
+    network: DeviceNetwork
+    labels: tuple[str, ...]
+    epochs: int
+    stopped_early: bool
+    validation: dict[str, float]
+
+
+def train(
+    split: Split,
+    features: Mapping[Clip, FloatArray],
+    network_config: NetworkConfig,
+    front_end: FrontEndConfig,
+    config: TrainingConfig,
+    run_dir: Path,
+    *,
+    labels: Sequence[str],
+    samples: Mapping[Clip, Samples] | None = None,
+    resume: bool = False,
+    fingerprint: str = "",
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    console: Console | None = None,
+) -> Trained:
+    """Train a network on the training clips of a split.
+
+    Args:
+        split: what to train on and validate with.
+        features: front-end frames of every clip of the split.
+        network_config: profile and sizes.
+        front_end: the features' config.
+        config: hyper-parameters.
+        run_dir: folder for checkpoints; created.
+        labels: device of each logit.
+        samples: waveforms at the front end's rate; needed when ``config.augment`` names any.
+        resume: go on from ``run_dir``'s last checkpoint if there is one.
+        fingerprint: of the corpus; a run can only be resumed with the same one.
+        accelerator: Lightning's: ``"auto"``, ``"cpu"``, ``"gpu"``.
+        devices: Lightning's number of devices.
+        console: where progress goes; ``None`` for silence.
+
+    Raises:
+        UsageError: the run to resume was started with other settings.
+        CorpusError: a device has no clip of at least one window to train on.
+    """
+    train_clips = label_clips(split.train, features, labels, samples)
+    missing = set(range(len(labels))) - {clip.label for clip in train_clips}
+    if missing:
+        names = ", ".join(labels[i] for i in sorted(missing))
+        raise CorpusError(f"no training clip of at least {WINDOW_FRAMES} frames for: {names}")
+    validation_clips = label_clips(split.validation, features, labels)
+    _quieten()
+    settings = json.loads(
+        json.dumps(
+            {
+                "training": config.to_dict(),
+                "network": network_config.to_dict(),
+                "front_end": front_end.to_dict(),
+                "split": split.name,
+                "labels": list(labels),
+                "fingerprint": fingerprint,
+            }
+        )
+    )
+    last = _prepare_run_dir(run_dir, settings, resume)
+    torch.manual_seed(config.seed)
+    network = DeviceNetwork(network_config)
+    if last is None:  # a checkpoint brings both along
+        windows, targets = fixed_windows(train_clips, STATISTICS_HOP_FRAMES)
+        network.fit_statistics(windows, targets)
+        warm_up(network, windows, targets, config)
+        del windows, targets
+    module = DeviceModule(network, config)
+    watched = "validation_loss" if validation_clips else None
+    checkpoint = ModelCheckpoint(
+        run_dir, filename="best", monitor=watched, save_last=True, enable_version_counter=False
+    )
+    callbacks: list[Callback] = [checkpoint]
+    if watched and config.patience:
+        callbacks.append(EarlyStopping(watched, patience=config.patience))
+    terminal = console is not None and console.is_terminal
+    if terminal:
+        callbacks.append(RichProgressBar(leave=False))
+    elif console is not None:
+        callbacks.append(_EpochLines(console))
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        max_epochs=config.epochs,
+        precision=config.precision,  # type: ignore[arg-type]
+        gradient_clip_val=config.gradient_clip or None,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=terminal,
+        enable_model_summary=False,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        default_root_dir=run_dir,
+        deterministic="warn",
+    )
+    data = WindowData(train_clips, validation_clips, config, front_end)
+    trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+    best = checkpoint.best_model_path
+    if watched and best:
+        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(state)
+    validation = {
+        name: float(value)
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith("validation")
+    }
+    return Trained(
+        network=module.network.cpu().eval(),
+        labels=tuple(labels),
+        epochs=trainer.current_epoch,
+        stopped_early=trainer.current_epoch < config.epochs,
+        validation=validation,
+    )
+
+
+def warm_up(
+    network: DeviceNetwork, windows: Tensor, labels: Tensor, config: TrainingConfig
+) -> None:
+    """Train the MLP and the softmax on the statistics alone, before the sequence branch joins.
+
+    A few seconds: the recurrent layers are not run. The sequence branch then starts from a head
+    that already tells devices apart, and learns what the statistics miss.
+
+    Args:
+        network: with fitted statistics; without a statistics branch nothing happens.
+        windows: float32 ``(n, 128, 73)``, raw features.
+        labels: int64 ``(n,)``.
+        config: ``warm_up_steps``, ``learning_rate``, ``weight_decay``, ``label_smoothing``.
+    """
+    if network.statistics is None or not config.warm_up_steps:
+        return
+    pool = network.statistics
+    with torch.no_grad():
+        parts = [network.mels(network.input_norm(part)) for part in windows.split(512)]
+        values = torch.cat([(pool.statistics(part) - pool.mean) @ pool.whitening for part in parts])
+    network.train()
+    head = [*network.mlp.parameters(), *network.mlp_norm.parameters()]
+    head += network.classifier.parameters()
+    optimizer = torch.optim.AdamW(head, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, WARM_UP_RATE, total_steps=config.warm_up_steps
+    )
+    for _ in range(config.warm_up_steps):
+        drawn = torch.randint(len(values), (WARM_UP_BATCH,))
+        statistics = values[drawn]
+        statistics = statistics + pool.noise * torch.randn_like(statistics)
+        silent = statistics.new_zeros(len(drawn), 2 * network.config.token_dim)
+        logits, _ = network.head(torch.cat([silent, statistics], dim=1))
+        loss = torch.nn.functional.cross_entropy(
+            logits, labels[drawn], label_smoothing=config.label_smoothing
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+def _prepare_run_dir(run_dir: Path, settings: dict[str, Any], resume: bool) -> Path | None:
+    """Create the run's folder; the checkpoint to go on from, if that is asked and there is one."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    file, last = run_dir / _SETTINGS_FILE, run_dir / "last.ckpt"
+    if resume and last.is_file():
+        try:
+            before = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{run_dir}: not a training run that can be resumed") from error
+        changed = sorted(key for key in settings if settings[key] != before.get(key))
+        if changed:
+            raise UsageError(f"{run_dir}: cannot resume, these have changed: {', '.join(changed)}")
+        return last
+    for stale in run_dir.glob("*.ckpt"):
+        stale.unlink()
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1))
+    return None
+
+
+def _quieten() -> None:
+    """Keep Lightning's advertisements and advice off the user's terminal; failures still raise."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", message=r".*(num_workers|LeafSpec|isinstance\(treespec).*")

@@ -1,0 +1,99 @@
+"""Training settings and their presets; no torch, so that the command line can show them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from model.errors import UsageError
+
+Schedule = Literal["step", "one-cycle"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides the outcome of a training run besides data and network.
+
+    Attributes:
+        preset: name of the preset these settings started from.
+        epochs: passes; one pass draws as many windows as the training clips hold without overlap
+            (times ``windows_factor``).
+        batch: windows per step.
+        learning_rate: peak learning rate.
+        schedule: ``"step"`` multiplies by 0.1 every ``step_epochs``; ``"one-cycle"`` warms up over
+            20 % of the steps and anneals to zero.
+        step_epochs: epochs between steps of the ``"step"`` schedule.
+        weight_decay: decoupled (AdamW); 0 gives plain Adam.
+        label_smoothing: of the cross entropy.
+        gradient_clip: largest gradient norm; 0 for none.
+        splice: probability that a training window is spliced from two crops of clips of the same
+            device, at a random frame: other words, same fingerprint.
+        windows_factor: windows drawn per pass, relative to the clips' non-overlapping ones.
+        warm_up_steps: steps of the head on statistics alone before training proper (``default``
+            profile only).
+        patience: epochs without a better validation loss before stopping early; 0 = never.
+        augment: names of waveform augmentations (``model/augment.py``); none by default.
+        augment_probability: of each named augmentation, per window.
+        seed: of weights, crops and dropout.
+        precision: ``"32"``, or ``"16-mixed"`` / ``"bf16-mixed"`` on a GPU.
+    """
+
+    preset: str = "fast"
+    epochs: int = 12
+    batch: int = 64
+    learning_rate: float = 2e-3
+    schedule: Schedule = "one-cycle"
+    step_epochs: int = 30
+    weight_decay: float = 1e-2
+    label_smoothing: float = 0.05
+    gradient_clip: float = 1.0
+    splice: float = 0.5
+    windows_factor: float = 1.0
+    warm_up_steps: int = 1500
+    patience: int = 0
+    augment: tuple[str, ...] = ()
+    augment_probability: float = 0.5
+    seed: int = 0
+    precision: str = "32"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 2 or self.learning_rate <= 0 or self.patience < 0:
+            raise UsageError("epochs >= 1, batch >= 2, learning rate > 0 and patience >= 0, please")
+        if not (0 <= self.splice <= 1 and 0 <= self.augment_probability <= 1):
+            raise UsageError("probabilities lie between 0 and 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return {**asdict(self), "augment": list(self.augment)}
+
+    def with_changes(self, **changes: Any) -> TrainingConfig:
+        """A copy with the given settings changed; ``None`` values are ignored."""
+        return replace(self, **{key: value for key, value in changes.items() if value is not None})
+
+
+#: ``paper``: section IV-A (Adam, 1e-4, x 0.1 every 30 epochs, batch 64, 100 epochs).
+PRESETS: dict[str, TrainingConfig] = {
+    "fast": TrainingConfig(),
+    "paper": TrainingConfig(
+        preset="paper",
+        epochs=100,
+        learning_rate=1e-4,
+        schedule="step",
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        gradient_clip=0.0,
+        splice=0.0,
+        patience=20,
+    ),
+}
+
+
+def preset(name: str) -> TrainingConfig:
+    """Settings by preset name.
+
+    Raises:
+        UsageError: unknown name.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"unknown preset {name}; there are: {', '.join(sorted(PRESETS))}")
+    return PRESETS[name]
