@@ -10,16 +10,25 @@ folded into the weights around them. Weights are folded in float64 and stored as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    checker,
+    helper,
+    numpy_helper,
+)
 
 from export.engine import EMBEDDING, INPUT, LOGITS
 from model.features import WINDOW_FRAMES
 from model.metadata import ModelMetadata
-from model.network import SOFTNESS, STATISTICS_CLIP, VARIANCE_FLOOR
+from model.window_statistics import SOFTNESS, STATISTICS_CLIP, VARIANCE_FLOOR
 
 if TYPE_CHECKING:
     from model.network import DeviceNetwork
@@ -50,7 +59,7 @@ class GraphBuilder:
         """Add an int64 vector."""
         return self.constant(values, np.int64, "i")
 
-    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
+    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
         """Add a node with one output of interest; further outputs are named ``name_k``."""
         name = self._name(operator.lower())
         names = [name, *(f"{name}_{k}" for k in range(1, outputs))]
@@ -123,7 +132,7 @@ def build_model(network: DeviceNetwork, metadata: ModelMetadata) -> ModelProto:
         embedding = _default_head(g, weights, network, states, x)
     g.named(embedding, EMBEDDING)
     g.named(g.linear(embedding, weights("classifier.weight").T, weights("classifier.bias")), LOGITS)
-    window = ["n", WINDOW_FRAMES, config.n_features]
+    window: list[str | int | None] = ["n", WINDOW_FRAMES, config.n_features]
     graph = helper.make_graph(
         g.nodes,
         "devrec",
@@ -217,11 +226,10 @@ def _scan(
     state = body.add("Mul", body.add("Sigmoid", o), body.add("Tanh", cell))
     for result, name in ((state, "h_out"), (cell, "c_out"), (state, "y")):
         body.named(result, f"{layer}_{name}")
-    shape = ["n", positions, filters]
 
-    def value(name: str, last: int = filters) -> object:
+    def value(name: str, last: int = filters) -> ValueInfoProto:
         return helper.make_tensor_value_info(
-            f"{layer}_{name}", TensorProto.FLOAT, [*shape[:2], last]
+            f"{layer}_{name}", TensorProto.FLOAT, ["n", positions, last]
         )
 
     graph: GraphProto = helper.make_graph(
@@ -280,7 +288,8 @@ def _paper_head(g: GraphBuilder, weights: _Weights, network: DeviceNetwork, stat
     tokens = g.add("Concat", forward, backward, axis=1)  # (n, 2 units)
     for index, encoder in enumerate(network.encoders):
         slope, offset, gain, constant = (
-            value.detach().cpu().double().numpy() for value in encoder.folded()
+            value.detach().cpu().double().numpy()
+            for value in encoder.folded()  # type: ignore[operator]
         )
         name = f"encoders.{index}"
         # LayerNorm over one feature outputs its bias: the feed-forward half is this constant.

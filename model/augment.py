@@ -30,7 +30,8 @@ class RandomGain:
 
     def __call__(self, samples: Samples, sample_rate_hz: int, rng: np.random.Generator) -> Samples:
         gain = np.float32(10 ** (rng.uniform(self.low_db, self.high_db) / 20))
-        return np.clip(samples * gain, -1.0, 1.0)
+        louder: Samples = np.clip(samples * gain, -1.0, 1.0)
+        return louder
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class RandomNoise:
         power = float(np.mean(np.square(samples, dtype=np.float64)))
         scale = np.sqrt(power / 10 ** (rng.uniform(self.low_snr_db, self.high_snr_db) / 10))
         noise = rng.standard_normal(len(samples), np.float32) * np.float32(scale)
-        return samples + noise
+        noisy: Samples = samples + noise
+        return noisy
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,8 @@ def _convolve_positions(states: Tensor, weight: Tensor) -> Tensor:
     take as it is, and about twice as fast as matrix products through MKL on an AMD processor.
     """
     image = states.unsqueeze(0).permute(0, 3, 1, 2)
-    return nn.functional.conv2d(image, weight, padding=(1, 0)).permute(0, 2, 3, 1)[0]
+    convolved: Tensor = nn.functional.conv2d(image, weight, padding=(1, 0))
+    return convolved.permute(0, 2, 3, 1)[0]
 
 
 def _kernel_gradient(states: Tensor, grad_gates: Tensor, kernel: Tensor) -> Tensor:
@@ -100,7 +101,8 @@ def _kernel_gradient(states: Tensor, grad_gates: Tensor, kernel: Tensor) -> Tens
         1,
         [False, True, False],
     )[1]
-    return gradient.squeeze(-1).permute(2, 1, 0)
+    kernel_gradient: Tensor = gradient.squeeze(-1).permute(2, 1, 0)
+    return kernel_gradient
 
 
 def _run_forward(
@@ -157,7 +159,7 @@ class _Recurrence(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         taps_in: Tensor,
         kernel_in: Tensor,
@@ -175,7 +177,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         taps_in, kernel_in, bias, kernel, peephole, hidden = ctx.saved_tensors
         steps, positions, batch, n_in = taps_in.shape
         filters = kernel.shape[1]
@@ -305,7 +307,7 @@ class ConvLSTM1d(nn.Module):
         """
         # The recurrence keeps full precision under mixed precision: 128 steps add up errors.
         with torch.autocast(x.device.type, enabled=False):
-            return _Recurrence.apply(  # type: ignore[no-any-return]
+            states: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
                 self.taps(x.to(self.input_kernel.dtype)),
                 self.input_kernel,
                 self.bias,
@@ -313,3 +315,4 @@ class ConvLSTM1d(nn.Module):
                 self.peephole,
                 self._buffers_kept,
             )
+        return states

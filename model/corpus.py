@@ -77,14 +77,9 @@ class Corpus:
         """
         total = hashlib.sha256()
         for clip in sorted(self.clips, key=lambda c: (c.device, c.path.name, c.group)):
-            with clip.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256") if _HAS_FILE_DIGEST else None
-                content = digest.hexdigest() if digest else hashlib.sha256(file.read()).hexdigest()
+            content = hashlib.sha256(clip.path.read_bytes()).hexdigest()
             total.update(f"{clip.path.name}\0{clip.device}\0{clip.group}\0{content}\n".encode())
         return total.hexdigest()
-
-
-_HAS_FILE_DIGEST = hasattr(hashlib, "file_digest")  # Python 3.11
 
 
 def _natural(text: str) -> tuple[tuple[int, int | str], ...]:

@@ -149,12 +149,14 @@ class FrontEndConfig:
 
 def hz_to_mel(hz: npt.ArrayLike) -> DoubleArray:
     """HTK mel scale, the one of Voicebox ``frq2mel``: ``1127.01048 ln(1 + f / 700)``."""
-    return 1127.01048 * np.log1p(np.asarray(hz, dtype=np.float64) / 700.0)
+    mel: DoubleArray = 1127.01048 * np.log1p(np.asarray(hz, dtype=np.float64) / 700.0)
+    return mel
 
 
 def mel_to_hz(mel: npt.ArrayLike) -> DoubleArray:
     """Inverse of :func:`hz_to_mel`."""
-    return 700.0 * np.expm1(np.asarray(mel, dtype=np.float64) / 1127.01048)
+    hz: DoubleArray = 700.0 * np.expm1(np.asarray(mel, dtype=np.float64) / 1127.01048)
+    return hz
 
 
 @lru_cache(maxsize=8)
@@ -219,7 +221,6 @@ class FrontEnd:
     def __init__(self, config: FrontEndConfig | None = None) -> None:
         self.config = config if config is not None else FrontEndConfig()
         self._window = np.hamming(self.config.frame_length)
-        # The energy rides along as nothing more than a reduction; the DCT as a second product.
         self._filters = mel_filters(self.config)
         self._dct = dct_matrix(self.config.n_mels, self.config.n_mfcc)
         self.reset()
@@ -396,4 +397,5 @@ def windows_of(features: FloatArray, hop_frames: int, length: int = WINDOW_FRAME
     if len(features) < length:
         return np.zeros((0, length, features.shape[1]), features.dtype)
     view = np.lib.stride_tricks.sliding_window_view(features, length, axis=0)[::hop_frames]
-    return view.transpose(0, 2, 1)
+    windows: FloatArray = view.transpose(0, 2, 1)
+    return windows

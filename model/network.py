@@ -30,13 +30,11 @@ import torch
 from torch import Tensor, nn
 
 from model.convlstm import ConvLSTM1d
-from model.features import WINDOW_FRAMES, FrontEndConfig
+from model.encoders import ScalarEncoder, TokenEncoder
+from model.features import FrontEndConfig
+from model.window_statistics import InputNorm, StatisticsPool
 
 Profile = Literal["paper", "default"]
-
-SOFTNESS = 2.0  #: of the soft minimum and maximum, per standard deviation of a band
-STATISTICS_CLIP = 8.0  #: standard deviations beyond which a frame counts no further
-VARIANCE_FLOOR = 1e-4  #: of a band's variance over a window, in squared standard deviations
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class NetworkConfig:
     dropout: float = 0.3
     sequence_dropout: float = 0.5
     sequence_noise: float = 0.3
-    statistics_noise: float = 0.7
+    statistics_noise: float = 1.0
 
     @property
     def n_features(self) -> int:
@@ -101,7 +99,9 @@ class NetworkConfig:
         known = {field.name for field in fields(cls)}
         if set(values) - known:
             raise TypeError(f"unknown network settings: {sorted(set(values) - known)}")
-        pairs = {key: tuple(values[key]) for key in ("filters", "strides") if key in values}
+        pairs: dict[str, Any] = {
+            key: tuple(values[key]) for key in ("filters", "strides") if key in values
+        }
         return cls(**{**values, **pairs})
 
     @classmethod
@@ -129,194 +129,6 @@ def front_end_for(profile: Profile) -> FrontEndConfig:
     return FrontEndConfig(remove_dc=True, prefbank="log")
 
 
-class InputNorm(nn.Module):
-    """Removes the level (optional) and standardises each feature with fixed statistics.
-
-    No trained parameter: mean and scale are measured once on the training windows.
-    """
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        self.level_free = config.level_free
-        self.energy = config.n_static - 1  # index of the log energy
-        self.first_mel = 3 * config.n_static
-        self.register_buffer("mean", torch.zeros(config.n_features))
-        self.register_buffer("scale", torch.ones(config.n_features))
-
-    def remove_level(self, x: Tensor) -> Tensor:
-        """Subtract the window's mean from log energy, and its grand mean from log pre-Fbank."""
-        if not self.level_free:
-            return x
-        energy = x[..., self.energy : self.energy + 1]
-        mels = x[..., self.first_mel :]
-        return torch.cat(
-            [
-                x[..., : self.energy],
-                energy - energy.mean(dim=1, keepdim=True),
-                x[..., self.energy + 1 : self.first_mel],
-                mels - mels.mean(dim=(1, 2), keepdim=True),
-            ],
-            dim=-1,
-        )
-
-    @torch.no_grad()
-    def fit(self, windows: Tensor) -> None:
-        """Measure mean and scale on training windows, shape ``(n, 128, 73)``."""
-        levelled = self.remove_level(windows)
-        self.mean.copy_(levelled.mean(dim=(0, 1)))
-        self.scale.copy_(1.0 / levelled.std(dim=(0, 1)).clamp_min(1e-5))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, 128, 73)`` raw features to standardised ones of the same shape."""
-        return (self.remove_level(x) - self.mean) * self.scale
-
-
-class StatisticsPool(nn.Module):
-    """Long-term statistics over time of each normalised mel band, whitened.
-
-    Four per band: the mean, the log standard deviation, and soft minimum and maximum (log-mean-
-    exp of the negated and of the plain values), which lean towards the quiet frames, where the
-    device's noise floor shows, and the loud ones, where its frequency response does.
-
-    The whitening makes the *within-device* covariance of the training windows the identity: what
-    varies with the words is scaled down, what stays with the device stands out (the same step as
-    in linear discriminant analysis). Fixed once measured.
-    """
-
-    mean: Tensor
-    whitening: Tensor
-
-    def __init__(self, n_bands: int, noise: float) -> None:
-        super().__init__()
-        self.n_statistics = 4 * n_bands
-        self.noise = noise
-        self.register_buffer("mean", torch.zeros(self.n_statistics))
-        self.register_buffer("whitening", torch.eye(self.n_statistics))
-
-    def statistics(self, x: Tensor) -> Tensor:
-        """``(B, 128, bands)`` to ``(B, 4 bands)``."""
-        mean = x.mean(dim=1)
-        variance = (x - mean.unsqueeze(1)).square().mean(dim=1)
-        scaled = SOFTNESS * x.clamp(-STATISTICS_CLIP, STATISTICS_CLIP)
-        quiet = torch.log(torch.exp(-scaled).mean(dim=1)) / -SOFTNESS
-        loud = torch.log(torch.exp(scaled).mean(dim=1)) / SOFTNESS
-        return torch.cat([mean, 0.5 * torch.log(variance + VARIANCE_FLOOR), quiet, loud], dim=1)
-
-    @torch.no_grad()
-    def fit(self, statistics: Tensor, labels: Tensor, shrinkage: float = 0.01) -> None:
-        """Measure the whitening on training windows.
-
-        Args:
-            statistics: ``(n, 2 F)``, from :meth:`statistics`.
-            labels: ``(n,)`` device indices.
-            shrinkage: share of the mean variance added to every direction.
-        """
-        values = statistics.double()
-        within = torch.zeros(self.n_statistics, self.n_statistics, dtype=torch.float64)
-        for device in labels.unique():
-            group = values[labels == device]
-            centred = group - group.mean(dim=0)
-            within += centred.T @ centred
-        within /= len(values)
-        within += shrinkage * within.diagonal().mean() * torch.eye(self.n_statistics)
-        variances, directions = torch.linalg.eigh(within)
-        self.mean.copy_(values.mean(dim=0))
-        self.whitening.copy_(directions / variances.sqrt())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, 128, F)`` to whitened statistics ``(B, 2 F)``; noisy in training mode."""
-        whitened = (self.statistics(x) - self.mean) @ self.whitening
-        if self.training:
-            whitened = whitened + self.noise * torch.randn_like(whitened)
-        return whitened
-
-
-class ScalarEncoder(nn.Module):
-    """The paper's Transformer encoder over tokens of one feature.
-
-    Self-attention with ``heads`` heads of ``head_dim`` on scalar tokens ``x_i``, residual,
-    LayerNorm, feed-forward, residual. Queries are ``x_i q + q0`` and keys ``x_j k + k0`` (vectors
-    per head), so that the score is ``(x_i q.k + q0.k) x_j / sqrt(d)`` plus terms equal for all
-    ``j``, which the softmax removes; values are ``x_j v + v0`` and the output projection a vector,
-    so that head ``h`` contributes ``(v.o) sum_j p_ij x_j + v0.o``. The forward pass uses this
-    folded form with the full set of parameters; ``tests/test_network.py`` compares it with the
-    unfolded computation.
-    """
-
-    def __init__(self, heads: int, head_dim: int, feed_forward: int) -> None:
-        super().__init__()
-        self.query = nn.Parameter(torch.empty(heads, head_dim))
-        self.key = nn.Parameter(torch.empty(heads, head_dim))
-        self.value = nn.Parameter(torch.empty(heads, head_dim))
-        self.query_bias = nn.Parameter(torch.zeros(heads, head_dim))
-        self.key_bias = nn.Parameter(torch.zeros(heads, head_dim))
-        self.value_bias = nn.Parameter(torch.zeros(heads, head_dim))
-        self.out = nn.Parameter(torch.empty(heads, head_dim))
-        self.out_bias = nn.Parameter(torch.zeros(1))
-        self.norm = nn.LayerNorm(1)
-        self.expand = nn.Linear(1, feed_forward)
-        self.contract = nn.Linear(feed_forward, 1)
-        bound = (6.0 / (1 + heads * head_dim)) ** 0.5  # Glorot uniform, one input feature
-        for weight in (self.query, self.key, self.value, self.out):
-            nn.init.uniform_(weight, -bound, bound)
-
-    def folded(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Slope and offset of the score, ``(heads,)`` each, gain ``(heads,)``, constant ``(1,)``.
-
-        ``score_hij = (slope_h x_i + offset_h) x_j``;
-        ``attention_i = sum_h gain_h sum_j softmax_j(score_hij) x_j + constant``.
-        """
-        scale = self.query.shape[1] ** -0.5
-        slope = (self.query * self.key).sum(dim=1) * scale
-        offset = (self.query_bias * self.key).sum(dim=1) * scale
-        gain = (self.value * self.out).sum(dim=1)
-        constant = (self.value_bias * self.out).sum() + self.out_bias
-        return slope, offset, gain, constant
-
-    def feed_forward(self, x: Tensor) -> Tensor:
-        """The constant that the feed-forward half adds, computed the long way."""
-        return self.contract(torch.relu(self.expand(self.norm(x))))  # type: ignore[no-any-return]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, tokens)`` scalars to ``(B, tokens)``."""
-        slope, offset, gain, constant = self.folded()
-        pre = slope[None, :, None] * x[:, None, :] + offset[None, :, None]  # (B, heads, i)
-        attention = torch.softmax(pre.unsqueeze(-1) * x[:, None, None, :], dim=-1)
-        mixed = torch.matmul(attention, x[:, None, :, None]).squeeze(-1)  # (B, heads, i)
-        x = x + torch.einsum("h,bhi->bi", gain, mixed) + constant
-        return x + self.feed_forward(x.unsqueeze(-1)).squeeze(-1)
-
-
-class TokenEncoder(nn.Module):
-    """Pre-norm Transformer encoder over time tokens: 8 heads of 64 and a small feed-forward."""
-
-    def __init__(self, dim: int, heads: int, head_dim: int, feed_forward: int, dropout: float):
-        super().__init__()
-        self.heads, self.head_dim = heads, head_dim
-        self.attention_norm = nn.LayerNorm(dim)
-        self.query_key_value = nn.Linear(dim, 3 * heads * head_dim)
-        self.out = nn.Linear(heads * head_dim, dim)
-        self.feed_norm = nn.LayerNorm(dim)
-        self.expand = nn.Linear(dim, feed_forward)
-        self.contract = nn.Linear(feed_forward, dim)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, T, dim)`` to the same shape."""
-        batch, steps, _ = x.shape
-        packed = self.query_key_value(self.attention_norm(x))
-        query, key, value = packed.view(batch, steps, 3, self.heads, self.head_dim).permute(
-            2, 0, 3, 1, 4
-        )
-        mixed = nn.functional.scaled_dot_product_attention(query, key, value)
-        x = x + self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, steps, -1)))
-        hidden = torch.relu(self.expand(self.feed_norm(x)))
-        return x + self.dropout(self.contract(hidden))  # type: ignore[no-any-return]
-
-
 class DeviceNetwork(nn.Module):
     """Window of raw features to device logits and the embedding.
 
@@ -328,7 +140,7 @@ class DeviceNetwork(nn.Module):
         super().__init__()
         self.config = config
         first, second = config.filters
-        self.input_norm = InputNorm(config)
+        self.input_norm = InputNorm(config.n_static, config.n_mels, level_free=config.level_free)
         self.convlstm1 = ConvLSTM1d(
             1, first, config.n_features, config.strides[0], peepholes=config.peepholes
         )
@@ -442,8 +254,3 @@ class DeviceNetwork(nn.Module):
         """Pooled features to logits and embedding."""
         embedding = torch.relu(self.mlp_norm(self.mlp(pooled)))
         return self.classifier(self.dropout(embedding)), embedding
-
-
-def window_shape(config: NetworkConfig) -> tuple[int, int]:
-    """Frames and features of one window: ``(128, 73)``."""
-    return WINDOW_FRAMES, config.n_features

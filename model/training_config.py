@@ -41,7 +41,7 @@ class TrainingConfig:
     preset: str = "fast"
     epochs: int = 12
     batch: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     schedule: Schedule = "one-cycle"
     step_epochs: int = 30
     weight_decay: float = 1e-2

@@ -47,4 +47,5 @@ class LogMelLDA:
     def logits(self, windows: FloatArray) -> FloatArray:
         """Log posteriors ``(n, devices)``, floored at -50 as one window must not veto a clip."""
         log_posteriors = self._lda.predict_log_proba(self.statistics(windows))
-        return np.maximum(log_posteriors, -50.0).astype(np.float32)
+        logits: FloatArray = np.maximum(log_posteriors, -50.0).astype(np.float32)
+        return logits

@@ -1,0 +1,102 @@
+"""The audio inputs that PortAudio offers, and finding the one that a user means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+from model.errors import CaptureError
+
+
+@dataclass(frozen=True)
+class InputDevice:
+    """An audio input.
+
+    Attributes:
+        index: PortAudio's index; changes when devices come and go.
+        name: PortAudio's name.
+        host_api: ALSA, PulseAudio, JACK, ...
+        channels: most channels it delivers.
+        native_rate_hz: rate it runs at by default.
+        is_default: whether it is the default input.
+    """
+
+    index: int
+    name: str
+    host_api: str
+    channels: int
+    native_rate_hz: int
+    is_default: bool
+
+
+def portaudio() -> ModuleType:
+    """The sounddevice module.
+
+    Raises:
+        CaptureError: the PortAudio library is not installed.
+    """
+    try:
+        import sounddevice
+    except OSError as error:
+        raise CaptureError(
+            "the PortAudio library is missing: install it, e.g. apt-get install libportaudio2"
+        ) from error
+    module: ModuleType = sounddevice
+    return module
+
+
+def list_inputs() -> list[InputDevice]:
+    """All inputs, by index.
+
+    Raises:
+        CaptureError: PortAudio is missing or failed.
+    """
+    sounddevice = portaudio()
+    try:
+        apis = sounddevice.query_hostapis()
+        infos = sounddevice.query_devices()
+        default = sounddevice.default.device[0]
+    except sounddevice.PortAudioError as error:
+        raise CaptureError(f"PortAudio cannot list devices: {error}") from error
+    return [
+        InputDevice(
+            index=index,
+            name=str(info["name"]),
+            host_api=str(apis[info["hostapi"]]["name"]),
+            channels=int(info["max_input_channels"]),
+            native_rate_hz=round(info["default_samplerate"]),
+            is_default=index == default,
+        )
+        for index, info in enumerate(infos)
+        if info["max_input_channels"] > 0
+    ]
+
+
+def find_input(spec: str | None, inputs: list[InputDevice] | None = None) -> InputDevice:
+    """The input that a user means.
+
+    Args:
+        spec: ``None`` for the default input; digits for an index; else a name, or a part of one
+            (any case) that fits exactly one input.
+        inputs: what to choose from; PortAudio's list by default.
+
+    Raises:
+        CaptureError: no input, none that fits, or several.
+    """
+    offered = list_inputs() if inputs is None else inputs
+    if not offered:
+        raise CaptureError("PortAudio offers no audio input on this machine")
+    if spec is None:
+        return next((device for device in offered if device.is_default), offered[0])
+    if spec.isdigit():
+        fitting = [device for device in offered if device.index == int(spec)]
+    else:
+        fitting = [device for device in offered if device.name == spec] or [
+            device for device in offered if spec.lower() in device.name.lower()
+        ]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = ", ".join(f"{device.index} {device.name!r}" for device in fitting or offered)
+    if fitting:
+        raise CaptureError(f"input {spec!r} is ambiguous: {listed}")
+    raise CaptureError(f"no input {spec!r}; there are: {listed}")

@@ -1,0 +1,119 @@
+"""Fixed statistics around the network: input normalisation and whitened long-term statistics.
+
+Nothing here is trained by gradient; all of it is measured once on the training windows and
+travels inside the graph (torch).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+SOFTNESS = 2.0  #: of the soft minimum and maximum, per standard deviation of a band
+STATISTICS_CLIP = 8.0  #: standard deviations beyond which a frame counts no further
+VARIANCE_FLOOR = 1e-4  #: of a band's variance over a window, in squared standard deviations
+
+
+class InputNorm(nn.Module):
+    """Removes the level (optional) and standardises each feature with fixed statistics.
+
+    No trained parameter: mean and scale are measured once on the training windows.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, n_static: int, n_mels: int, *, level_free: bool) -> None:
+        super().__init__()
+        self.level_free = level_free
+        self.energy = n_static - 1  # index of the log energy
+        self.first_mel = 3 * n_static
+        self.register_buffer("mean", torch.zeros(3 * n_static + n_mels))
+        self.register_buffer("scale", torch.ones(3 * n_static + n_mels))
+
+    def remove_level(self, x: Tensor) -> Tensor:
+        """Subtract the window's mean from log energy, and its grand mean from log pre-Fbank."""
+        if not self.level_free:
+            return x
+        energy = x[..., self.energy : self.energy + 1]
+        mels = x[..., self.first_mel :]
+        return torch.cat(
+            [
+                x[..., : self.energy],
+                energy - energy.mean(dim=1, keepdim=True),
+                x[..., self.energy + 1 : self.first_mel],
+                mels - mels.mean(dim=(1, 2), keepdim=True),
+            ],
+            dim=-1,
+        )
+
+    @torch.no_grad()
+    def fit(self, windows: Tensor) -> None:
+        """Measure mean and scale on training windows, shape ``(n, 128, 73)``."""
+        levelled = self.remove_level(windows)
+        self.mean.copy_(levelled.mean(dim=(0, 1)))
+        self.scale.copy_(1.0 / levelled.std(dim=(0, 1)).clamp_min(1e-5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 128, 73)`` raw features to standardised ones of the same shape."""
+        return (self.remove_level(x) - self.mean) * self.scale
+
+
+class StatisticsPool(nn.Module):
+    """Long-term statistics over time of each normalised mel band, whitened.
+
+    Four per band: the mean, the log standard deviation, and soft minimum and maximum (log-mean-
+    exp of the negated and of the plain values), which lean towards the quiet frames, where the
+    device's noise floor shows, and the loud ones, where its frequency response does.
+
+    The whitening makes the *within-device* covariance of the training windows the identity: what
+    varies with the words is scaled down, what stays with the device stands out (the same step as
+    in linear discriminant analysis). Fixed once measured.
+    """
+
+    mean: Tensor
+    whitening: Tensor
+
+    def __init__(self, n_bands: int, noise: float) -> None:
+        super().__init__()
+        self.n_statistics = 4 * n_bands
+        self.noise = noise
+        self.register_buffer("mean", torch.zeros(self.n_statistics))
+        self.register_buffer("whitening", torch.eye(self.n_statistics))
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """``(B, 128, bands)`` to ``(B, 4 bands)``."""
+        mean = x.mean(dim=1)
+        variance = (x - mean.unsqueeze(1)).square().mean(dim=1)
+        scaled = SOFTNESS * x.clamp(-STATISTICS_CLIP, STATISTICS_CLIP)
+        quiet = torch.log(torch.exp(-scaled).mean(dim=1)) / -SOFTNESS
+        loud = torch.log(torch.exp(scaled).mean(dim=1)) / SOFTNESS
+        return torch.cat([mean, 0.5 * torch.log(variance + VARIANCE_FLOOR), quiet, loud], dim=1)
+
+    @torch.no_grad()
+    def fit(self, statistics: Tensor, labels: Tensor, shrinkage: float = 0.01) -> None:
+        """Measure the whitening on training windows.
+
+        Args:
+            statistics: ``(n, 2 F)``, from :meth:`statistics`.
+            labels: ``(n,)`` device indices.
+            shrinkage: share of the mean variance added to every direction.
+        """
+        values = statistics.double()
+        within = torch.zeros(self.n_statistics, self.n_statistics, dtype=torch.float64)
+        for device in labels.unique():
+            group = values[labels == device]
+            centred = group - group.mean(dim=0)
+            within += centred.T @ centred
+        within /= len(values)
+        within += shrinkage * within.diagonal().mean() * torch.eye(self.n_statistics)
+        variances, directions = torch.linalg.eigh(within)
+        self.mean.copy_(values.mean(dim=0))
+        self.whitening.copy_(directions / variances.sqrt())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 128, F)`` to whitened statistics ``(B, 2 F)``; noisy in training mode."""
+        whitened = (self.statistics(x) - self.mean) @ self.whitening
+        if self.training:
+            whitened = whitened + self.noise * torch.randn_like(whitened)
+        return whitened

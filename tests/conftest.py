@@ -1,0 +1,57 @@
+"""Parts that several tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulated import write_corpus
+
+ROOT = Path(__file__).parent.parent
+
+#: Real recordings, where they are at hand; never part of the repository.
+CCNU_MOBILE = Path(os.environ.get("DEVREC_CCNU_MOBILE", ROOT.parent / "shared" / "ccnu_mobile"))
+
+
+@pytest.fixture(scope="session")
+def ccnu_mobile() -> Path:
+    """Folder of the real recordings, or a skip that says where they were looked for."""
+    if not (CCNU_MOBILE / "manifest.csv").is_file():
+        pytest.skip(f"no real recordings at {CCNU_MOBILE} (set DEVREC_CCNU_MOBILE)")
+    return CCNU_MOBILE
+
+
+@pytest.fixture(scope="session")
+def simulated_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five simulated devices, four clips of 4 s each, CCNU_Mobile naming."""
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "simulated")
+
+
+def run_cli(
+    *arguments: str | Path, stdin: bytes | None = None, timeout: float = 120, **env: str
+) -> subprocess.CompletedProcess[bytes]:
+    """The program as a user starts it, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "agent.cli", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        timeout=timeout,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "160", **env},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def simulated_model(simulated_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model trained for a few epochs on the simulated corpus, by the command."""
+    path = tmp_path_factory.mktemp("model") / "simulated.onnx"
+    done = run_cli(
+        "train", simulated_corpus, "-o", path, "--epochs", "2", "--split-by", "group", timeout=170
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return path

@@ -1,0 +1,46 @@
+"""The ring buffer is a FIFO that drops the newest and counts what it drops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.ring import RingBuffer
+
+
+@given(
+    capacity=st.integers(1, 50),
+    steps=st.lists(st.tuples(st.booleans(), st.integers(0, 70)), max_size=40),
+)
+def test_equals_a_bounded_fifo(capacity: int, steps: list[tuple[bool, int]]) -> None:
+    ring = RingBuffer(capacity)
+    reference: list[float] = []
+    counter = dropped = stored = 0
+    for is_write, n_samples in steps:
+        if is_write:
+            block = np.arange(counter, counter + n_samples, dtype=np.float32)
+            counter += n_samples
+            room = capacity - len(reference)
+            reference += block[:room].tolist()
+            stored += min(room, n_samples)
+            dropped += max(0, n_samples - room)
+            ring.write(block)
+        else:
+            expected, reference = reference[:n_samples], reference[n_samples:]
+            assert ring.read(n_samples).tolist() == expected
+        assert (ring.dropped, ring.written) == (dropped, stored)
+        assert ring.written - ring.read_count == len(reference)
+
+
+def test_takes_a_strided_channel() -> None:
+    ring = RingBuffer(10)
+    stereo = np.arange(12, dtype=np.float32).reshape(6, 2)
+    ring.write(stereo[:, 0])
+    assert ring.read(10).tolist() == [0, 2, 4, 6, 8, 10]
+
+
+def test_capacity() -> None:
+    with pytest.raises(ValueError, match="capacity"):
+        RingBuffer(0)
