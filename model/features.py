@@ -169,7 +169,8 @@ def mel_filters(config: FrontEndConfig) -> DoubleArray:
     edges = np.linspace(0.0, hz_to_mel(config.sample_rate_hz / 2), config.n_mels + 2)
     bins = hz_to_mel(np.fft.rfftfreq(config.frame_length, 1.0 / config.sample_rate_hz))
     width = edges[1] - edges[0]
-    filters = np.maximum(0.0, 1.0 - np.abs(bins[:, None] - edges[None, 1:-1]) / width)
+    distance = np.abs(bins[:, None] - edges[None, 1:-1])
+    filters: DoubleArray = np.maximum(0.0, 1.0 - distance / width)
     filters.setflags(write=False)
     return filters
 

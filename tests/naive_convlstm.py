@@ -40,3 +40,26 @@ def naive_forward(layer: ConvLSTM1d, x: Tensor) -> Tensor:
         hidden = torch.sigmoid(o) * torch.tanh(cell)
         outputs.append(hidden)
     return torch.stack(outputs).permute(0, 3, 1, 2)
+
+
+def naive_forward_by_gate(layer: ConvLSTM1d, x: Tensor) -> Tensor:
+    """The same without peepholes, with a convolution per gate as the equations are written."""
+    steps, _, batch, in_channels = x.shape
+    filters, positions = layer.filters, layer.positions
+    input_weights = layer.input_kernel.view(3, in_channels, 4 * filters).permute(2, 1, 0).chunk(4)
+    state_weights = layer.state_kernel.permute(2, 1, 0).chunk(4)
+    biases = layer.bias.chunk(4)
+    hidden = x.new_zeros(batch, filters, positions)
+    cell = x.new_zeros(batch, filters, positions)
+    outputs = []
+    for t in range(steps):
+        seen = x[t].permute(1, 2, 0)
+        i, f, o, z = (
+            torch.conv1d(seen, input_weights[k], biases[k], stride=layer.stride)
+            + torch.conv1d(hidden, state_weights[k], padding=1)
+            for k in range(4)
+        )
+        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(z)
+        hidden = torch.sigmoid(o) * torch.tanh(cell)
+        outputs.append(hidden)
+    return torch.stack(outputs).permute(0, 3, 1, 2)

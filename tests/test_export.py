@@ -1,4 +1,4 @@
-"""The model file computes what the network computes, says what it is, and refuses what it is not."""
+"""The model file computes what the network computes, and refuses what it is not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from model.metadata import ModelMetadata  # noqa: E402
 from model.network import DeviceNetwork, NetworkConfig, front_end_for  # noqa: E402
 
 
-def make(profile: str, *, peepholes: bool = False, n_devices: int = 6) -> tuple[DeviceNetwork, ModelMetadata]:
+def make(
+    profile: str, *, peepholes: bool = False, n_devices: int = 6
+) -> tuple[DeviceNetwork, ModelMetadata]:
     front_end = front_end_for(profile)  # type: ignore[arg-type]
     config = NetworkConfig.for_profile(profile, n_devices, front_end)  # type: ignore[arg-type]
     torch.manual_seed(0)
@@ -118,9 +120,7 @@ def foreign(tmp_path: Path, **changes: str) -> Path:
         ({"devrec.window_frames": '"x"'}, "damaged metadata"),
     ],
 )
-def test_foreign_or_damaged_metadata(
-    changes: dict[str, str], message: str, tmp_path: Path
-) -> None:
+def test_foreign_or_damaged_metadata(changes: dict[str, str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         load_engine(foreign(tmp_path, **changes))
     assert "\n" not in str(caught.value)

@@ -12,7 +12,11 @@ def device(index: int, name: str, *, default: bool = False) -> InputDevice:
     return InputDevice(index, name, "ALSA", 1, 48_000, default)
 
 
-OFFERED = [device(0, "HDA Intel: ALC257"), device(3, "USB Mic"), device(4, "USB Mic 2", default=True)]
+OFFERED = [
+    device(0, "HDA Intel: ALC257"),
+    device(3, "USB Mic"),
+    device(4, "USB Mic 2", default=True),
+]
 
 
 @pytest.mark.parametrize(

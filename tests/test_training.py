@@ -1,0 +1,208 @@
+"""Training by the command: learns, resumes exactly after a kill, and splits as it says."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
+pytest.importorskip("lightning", reason="lightning is not installed (extra: train)")
+
+from export.engine import load_engine  # noqa: E402
+from model.augment import AUGMENTATIONS  # noqa: E402
+from model.features import WINDOW_FRAMES, FrontEndConfig, extract  # noqa: E402
+from model.training_data import ClipData, RandomWindows  # noqa: E402
+from tests.conftest import ROOT, run_cli  # noqa: E402
+from tests.simulated import RATE_HZ, speech_like, write_corpus  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three simulated devices, three short clips each."""
+    folder = tmp_path_factory.mktemp("tiny") / "tiny"
+    return write_corpus(folder, n_devices=3, n_clips=3, seconds=2.5)
+
+
+def train_arguments(corpus: Path, output: Path, *more: str) -> list[str]:
+    return [
+        "train", str(corpus), "-o", str(output), "--split-by", "group", "--batch", "8",
+        "--epochs", "4", *more,
+    ]  # fmt: skip
+
+
+def logits_of(path: Path) -> np.ndarray:
+    windows = np.random.default_rng(0).standard_normal((4, WINDOW_FRAMES, 73)).astype(np.float32)
+    return load_engine(path).run(windows).logits
+
+
+def test_resume_after_a_kill_gives_the_same_model(tiny_corpus: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole.onnx", tmp_path / "killed.onnx"
+    done = run_cli(*train_arguments(tiny_corpus, whole))
+    assert done.returncode == 0, done.stderr.decode()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent.cli", *train_arguments(tiny_corpus, killed)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 2/4"):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not killed.exists()
+    assert (tmp_path / "killed.onnx.run" / "last.ckpt").is_file()
+    done = run_cli(*train_arguments(tiny_corpus, killed, "--resume"))
+    assert done.returncode == 0, done.stderr.decode()
+    text = done.stderr.decode()
+    assert "epoch 1/4" not in text
+    assert "epoch 4/4" in text
+    np.testing.assert_allclose(logits_of(killed), logits_of(whole), rtol=1e-4, atol=1e-4)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["killed.onnx", "whole.onnx"]
+
+
+def test_resume_with_other_settings_is_refused(tiny_corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.onnx"
+    arguments = train_arguments(tiny_corpus, output, "--keep-run")
+    assert run_cli(*arguments).returncode == 0
+    done = run_cli(*arguments, "--resume", "--seed", "5")
+    assert done.returncode == 2
+    assert b"cannot resume, these have changed: split, training" in done.stderr
+
+
+def test_provenance(tiny_corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.onnx"
+    arguments = train_arguments(tiny_corpus, output, "--epochs", "1", "--profile", "paper")
+    done = run_cli(*arguments)
+    assert done.returncode == 0, done.stderr.decode()
+    metadata = load_engine(output).metadata
+    assert metadata.labels == ("simA", "simB", "simC")
+    assert metadata.front_end == FrontEndConfig()
+    provenance = metadata.provenance
+    assert provenance["split"] == "64/16/20 by group, seed 0"
+    assert len(provenance["corpus sha256"]) == 64
+    assert provenance["metrics"]["test clips"] == 3
+    assert provenance["training"]["epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--preset", "x"], 2, "unknown preset"),
+        (["--profile", "x"], 2, "unknown profile"),
+        (["--augment", "x"], 2, "unknown augmentation"),
+        (["--split-by", "x"], 2, "unknown split"),
+        (["-o", "model.pt"], 2, "ends in .onnx"),
+        (["-o", "/nowhere/model.onnx"], 1, "folder does not exist"),
+    ],
+)
+def test_bad_options(arguments: list[str], code: int, message: str, tiny_corpus: Path) -> None:
+    done = run_cli("train", tiny_corpus, *arguments)
+    assert done.returncode == code
+    assert message in done.stderr.decode()
+    assert len(done.stderr.decode().splitlines()) == 1
+
+
+def test_evaluate(simulated_corpus: Path, simulated_model: Path, tmp_path: Path) -> None:
+    plot, report = tmp_path / "confusion.png", tmp_path / "report.json"
+    done = run_cli(
+        "evaluate", simulated_model, simulated_corpus, "--json", "--plot", plot, "-o", report
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    answer = json.loads(done.stdout)
+    assert answer == json.loads(report.read_text())
+    assert answer["clips"]["count"] == 20
+    assert answer["clips"]["accuracy"] == 1.0
+    assert np.array(answer["window_confusion"]).sum() == answer["windows"]["count"]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    table = run_cli("evaluate", simulated_model, simulated_corpus)
+    assert b"windows" in table.stdout
+
+
+def test_evaluate_says_what_it_left_out(
+    simulated_corpus: Path, simulated_model: Path, tmp_path: Path
+) -> None:
+    for name in ("simA_1.wav", "simB_1.wav"):
+        (tmp_path / name).symlink_to(simulated_corpus / name)
+    (tmp_path / "simA_2.wav").write_text("no audio")
+    done = run_cli("evaluate", simulated_model, tmp_path)
+    assert done.returncode == 3
+    assert b"left out: simA_2.wav" in done.stdout
+    (tmp_path / "stranger_1.wav").write_bytes((simulated_corpus / "simA_1.wav").read_bytes())
+    done = run_cli("evaluate", simulated_model, tmp_path)
+    assert done.returncode == 5
+    assert b"does not know device stranger" in done.stderr
+
+
+def clip_data(label: int, seconds: float, seed: int) -> ClipData:
+    samples = speech_like(seconds, seed)
+    return ClipData(label, extract(samples), samples)
+
+
+def test_windows_depend_on_seed_epoch_and_index_only() -> None:
+    clips = [clip_data(label, 2.0, label) for label in (0, 1, 1)]
+    first = RandomWindows(clips, 10, seed=1, epoch=2, splice=0.5)
+    again = RandomWindows(clips, 10, seed=1, epoch=2, splice=0.5)
+    other = RandomWindows(clips, 10, seed=1, epoch=3, splice=0.5)
+    for index in (7, 0, 3):
+        torch.testing.assert_close(first[index], again[index], rtol=0, atol=0)
+    assert any(not torch.equal(first[i][0], other[i][0]) for i in range(10))
+    labels = [int(first[i][1]) for i in range(10)]
+    assert labels.count(0) == labels.count(1) == 5
+    with pytest.raises(IndexError):
+        first[10]
+
+
+def test_unchanged_augmented_window_is_a_plain_window() -> None:
+    """The waveform path cuts and trims so that every frame has its true neighbours."""
+    config = FrontEndConfig()
+    clip = clip_data(0, 2.0, 3)
+    seen: list[np.ndarray] = []
+
+    def keep(samples: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+        seen.append(samples)
+        return samples
+
+    augmented = RandomWindows([clip], 4, seed=0, epoch=0, front_end=config, augmentation=keep)
+    window = augmented[1][0].numpy()
+    assert clip.samples is not None
+    start = next(
+        s
+        for s in range(len(clip.samples))
+        if np.array_equal(clip.samples[s : s + 400], seen[0][:400])
+    )
+    neighbours = config.look_ahead
+    whole = extract(clip.samples[start:], config)
+    # Pre-emphasis of the very first sample differs, and frames near the cut see repeated edges:
+    # both lie in the frames that are trimmed away.
+    np.testing.assert_array_equal(window, whole[neighbours : neighbours + WINDOW_FRAMES])
+
+
+@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+def test_augmentations_keep_length_and_change_the_signal(name: str) -> None:
+    samples = speech_like(1.0, 0)
+    changed = AUGMENTATIONS[name](samples, RATE_HZ, np.random.default_rng(0))
+    assert changed.shape == samples.shape
+    assert changed.dtype == np.float32
+    assert not np.array_equal(changed, samples)
+    assert np.corrcoef(changed, samples)[0, 1] > 0.8
+
+
+def test_training_with_augmentation(tiny_corpus: Path, tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = run_cli(
+        *train_arguments(
+            tiny_corpus, tmp_path / "m.onnx", "--epochs", "1",
+            "--augment", "gain", "--augment", "noise", "--augment", "resample",
+        )
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert time.monotonic() - started < 120
