@@ -20,7 +20,8 @@ from model.evaluation import Evaluation, Scorer, evaluate
 from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig, extract
 from model.files import replacing
 from model.metrics import figures
-from model.network import DeviceNetwork, NetworkConfig
+from model.network import DeviceNetwork
+from model.network_config import NetworkConfig
 from model.split import Split, leave_one_group_out
 from model.training import STATISTICS_HOP_FRAMES, train
 from model.training_config import TrainingConfig

@@ -23,110 +23,13 @@ Both normalise features inside the graph, so a model file takes raw front-end fr
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
-
 import torch
 from torch import Tensor, nn
 
 from model.convlstm import ConvLSTM1d
 from model.encoders import ScalarEncoder, TokenEncoder
-from model.features import FrontEndConfig
+from model.network_config import NetworkConfig
 from model.window_statistics import InputNorm, StatisticsPool
-
-Profile = Literal["paper", "default"]
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """What decides the shape of the network.
-
-    Attributes:
-        n_devices: number of classes.
-        profile: ``"paper"`` or ``"default"``.
-        n_static: MFCC and log-energy values per frame (13); frame layout of the front end.
-        n_mels: pre-Fbank values per frame (34).
-        level_free: subtract the window's mean level from log energy and (logarithmic) pre-Fbank,
-            so that gain does not identify a device.
-        filters: filters of the two ConvLSTM layers.
-        strides: strides of their input convolutions along the feature axis (73 -> 24 -> 11).
-        peepholes: Hadamard peepholes of equations (6)-(9); the paper's count has none.
-        lstm_units: BiLSTM units per direction.
-        heads: attention heads.
-        head_dim: size of each head.
-        feed_forward: hidden units of the encoder's feed-forward half.
-        token_dim: size of a time token (``default`` only).
-        embedding_dim: units of the MLP, the embedding.
-        dropout: dropout rate in encoders and before the softmax.
-        sequence_dropout: share of training windows whose sequence branch (ConvLSTM to encoders) is
-            left out, so that the statistics learn to stand alone (``default`` only).
-        sequence_noise: Gaussian noise on the normalised features that the sequence branch sees in
-            training, in standard deviations (``default`` only).
-        statistics_noise: likewise on the whitened statistics (``default`` only).
-    """
-
-    n_devices: int
-    profile: Profile = "default"
-    n_static: int = 13
-    n_mels: int = 34
-    level_free: bool = True
-    filters: tuple[int, int] = (64, 32)
-    strides: tuple[int, int] = (3, 2)
-    peepholes: bool = False
-    lstm_units: int = 128
-    heads: int = 8
-    head_dim: int = 64
-    feed_forward: int = 128
-    token_dim: int = 64
-    embedding_dim: int = 128
-    dropout: float = 0.3
-    sequence_dropout: float = 0.5
-    sequence_noise: float = 0.3
-    statistics_noise: float = 1.0
-
-    @property
-    def n_features(self) -> int:
-        """Values per frame (73)."""
-        return 3 * self.n_static + self.n_mels
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping; :meth:`from_dict` reads it back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
-        """Build a config from :meth:`to_dict`'s mapping; unknown keys raise ``TypeError``."""
-        known = {field.name for field in fields(cls)}
-        if set(values) - known:
-            raise TypeError(f"unknown network settings: {sorted(set(values) - known)}")
-        pairs: dict[str, Any] = {
-            key: tuple(values[key]) for key in ("filters", "strides") if key in values
-        }
-        return cls(**{**values, **pairs})
-
-    @classmethod
-    def for_profile(
-        cls, profile: Profile, n_devices: int, front_end: FrontEndConfig
-    ) -> NetworkConfig:
-        """The profile's settings for a number of devices and a front end."""
-        return cls(
-            n_devices=n_devices,
-            profile=profile,
-            n_static=front_end.n_static,
-            n_mels=front_end.n_mels,
-            level_free=profile == "default",
-            dropout=0.0 if profile == "paper" else 0.3,
-        )
-
-
-def front_end_for(profile: Profile) -> FrontEndConfig:
-    """The front end that a profile is trained with.
-
-    ``paper`` takes the paper's linear pre-Fbank; ``default`` its logarithm, and removes DC.
-    """
-    if profile == "paper":
-        return FrontEndConfig()
-    return FrontEndConfig(remove_dc=True, prefbank="log")
 
 
 class DeviceNetwork(nn.Module):

@@ -27,7 +27,8 @@ from model.corpus import Clip
 from model.errors import CorpusError, UsageError
 from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig
 from model.files import replacing
-from model.network import DeviceNetwork, NetworkConfig
+from model.network import DeviceNetwork
+from model.network_config import NetworkConfig
 from model.split import Split
 from model.training_config import TrainingConfig
 from model.training_data import ClipData, RandomWindows, fixed_windows, label_clips

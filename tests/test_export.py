@@ -16,7 +16,8 @@ from export.graph import build_model  # noqa: E402
 from export.onnx_file import write_model  # noqa: E402
 from model.errors import ModelError  # noqa: E402
 from model.metadata import ModelMetadata  # noqa: E402
-from model.network import DeviceNetwork, NetworkConfig, front_end_for  # noqa: E402
+from model.network import DeviceNetwork  # noqa: E402
+from model.network_config import NetworkConfig, front_end_for  # noqa: E402
 
 
 def make(

@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra: trai
 
 from model.encoders import ScalarEncoder  # noqa: E402
 from model.features import FrontEndConfig  # noqa: E402
-from model.network import DeviceNetwork, NetworkConfig, front_end_for  # noqa: E402
+from model.network import DeviceNetwork  # noqa: E402
+from model.network_config import NetworkConfig, front_end_for  # noqa: E402
 
 
 def build(profile: str, n_devices: int = 45) -> DeviceNetwork:

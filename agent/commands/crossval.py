@@ -34,7 +34,7 @@ def crossval(
     from model.crossval import leave_groups_out
     from model.errors import DevrecError
     from model.files import replacing
-    from model.network import NetworkConfig, front_end_for
+    from model.network_config import NetworkConfig, front_end_for
 
     if not output.parent.is_dir():
         raise DevrecError(f"{output}: the folder does not exist")

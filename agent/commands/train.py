@@ -61,7 +61,7 @@ def train(
     from model.corpus import read_corpus
     from model.errors import DevrecError, UsageError
     from model.features import extract
-    from model.network import NetworkConfig, front_end_for
+    from model.network_config import NetworkConfig, front_end_for
     from model.training import train as run_training
     from model.training_data import fixed_windows, label_clips
 
@@ -152,7 +152,7 @@ def _metadata(
     from model.evaluation import evaluate
     from model.features import WINDOW_FRAMES
     from model.metadata import ModelMetadata
-    from model.network import front_end_for
+    from model.network_config import front_end_for
 
     metrics: dict[str, Any] = {"held out": "nothing"}
     if split.test:

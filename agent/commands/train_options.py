@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from model.augment import Samples
     from model.corpus import Clip, Corpus
-    from model.network import Profile
+    from model.network_config import Profile
     from model.training_config import TrainingConfig
 
 CorpusArgument = Annotated[
