@@ -16,7 +16,7 @@ from model.augment import Samples
 from model.baselines.logmel_lda import LogMelLDA
 from model.baselines.trivial import nearest_mean_accuracy
 from model.corpus import Clip, Corpus
-from model.evaluation import Evaluation, Scorer, evaluate
+from model.evaluation import Scorer, evaluate
 from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig, extract
 from model.files import replacing
 from model.metrics import figures
@@ -27,17 +27,24 @@ from model.training import STATISTICS_HOP_FRAMES, train
 from model.training_config import TrainingConfig
 from model.training_data import fixed_windows, label_clips
 
-METHODS = ("network", "log-mel LDA", "log-mel LDA, quietest 20 % of frames")
+NETWORK, STATISTICS_ALONE = "network", "network without its sequence branch"
+LDA, QUIET_LDA = "log-mel LDA", "log-mel LDA, quietest 20 % of frames"
 
 
-def network_scorer(network: DeviceNetwork) -> Scorer:
-    """Score windows with the torch network, in batches."""
+def network_scorer(network: DeviceNetwork, *, statistics_alone: bool = False) -> Scorer:
+    """Score windows with the torch network, in batches; optionally with its statistics alone."""
+
+    def logits(part: torch.Tensor) -> torch.Tensor:
+        scored: torch.Tensor = (
+            network.statistics_alone(part) if statistics_alone else network(part)[0]
+        )
+        return scored
 
     @torch.no_grad()
     def score(windows: FloatArray) -> FloatArray:
         network.eval()
         parts = torch.from_numpy(np.array(windows)).split(64)
-        return torch.cat([network(part)[0] for part in parts]).numpy()
+        return torch.cat([logits(part) for part in parts]).numpy()
 
     return score
 
@@ -102,7 +109,9 @@ def leave_groups_out(
             fingerprint=settings["corpus"],
             console=console,
         )
-        scorers = {METHODS[0]: network_scorer(trained.network)}
+        scorers = {NETWORK: network_scorer(trained.network)}
+        if trained.network.statistics is not None:
+            scorers[STATISTICS_ALONE] = network_scorer(trained.network, statistics_alone=True)
         if front_end.prefbank == "log":
             scorers |= _baselines(split, features, front_end, labels)
         test = [(clip, features[clip]) for clip in split.test]
@@ -138,7 +147,7 @@ def _baselines(
     clips = label_clips(split.train, features, labels)
     windows, targets = (part.numpy() for part in fixed_windows(clips, STATISTICS_HOP_FRAMES))
     scorers: dict[str, Scorer] = {}
-    for name, quietest in ((METHODS[1], 1.0), (METHODS[2], 0.2)):
+    for name, quietest in ((LDA, 1.0), (QUIET_LDA, 0.2)):
         baseline = LogMelLDA(front_end, quietest)
         baseline.fit(windows, targets)
         scorers[name] = baseline.logits
@@ -174,6 +183,3 @@ def _report(folds: list[dict[str, Any]], labels: tuple[str, ...]) -> dict[str, A
             for fold in folds
         ],
     }
-
-
-__all__ = ["METHODS", "Evaluation", "leave_groups_out", "network_scorer"]

@@ -153,6 +153,21 @@ class DeviceNetwork(nn.Module):
         pooled = torch.cat([sequence, self.statistics(self.mels(x))], dim=1)
         return self.head(pooled)
 
+    def statistics_alone(self, windows: Tensor) -> Tensor:
+        """Logits with the sequence branch left out, to see what it contributes.
+
+        Args:
+            windows: float32 ``(B, 128, 73)``, raw features.
+
+        Raises:
+            ValueError: the profile has no statistics branch.
+        """
+        if self.statistics is None:
+            raise ValueError(f"profile {self.config.profile} has no statistics branch")
+        values = self.statistics(self.mels(self.input_norm(windows)))
+        silent = values.new_zeros(len(values), 2 * self.config.token_dim)
+        return self.head(torch.cat([silent, values], dim=1))[0]
+
     def head(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features to logits and embedding."""
         embedding = torch.relu(self.mlp_norm(self.mlp(pooled)))

@@ -48,7 +48,13 @@ class DeviceModule(lightning.LightningModule):
         self.loss = torch.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """Cross entropy of one batch."""
+        """Cross entropy of one batch.
+
+        Dropout and noise are seeded by the step, so that a resumed run repeats what an
+        uninterrupted one would have drawn.
+        """
+        step_seed = self.config.seed * 1_000_003 + self.global_step
+        torch.manual_seed(step_seed + 500_009 * self.global_rank)
         windows, labels = batch
         loss: Tensor = self.loss(self.network(windows)[0], labels)
         self.log("loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(labels))
@@ -62,10 +68,6 @@ class DeviceModule(lightning.LightningModule):
         hits = (logits.argmax(dim=1) == labels).float().mean()
         values = {"validation_loss": loss, "validation_accuracy": hits}
         self.log_dict(values, prog_bar=True, batch_size=len(labels), sync_dist=True)
-
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout by epoch, so that a resumed run repeats the uninterrupted one."""
-        torch.manual_seed(self.config.seed * 100_003 + self.current_epoch)
 
     def configure_optimizers(self) -> Any:
         """Adam or AdamW under the preset's schedule."""
@@ -238,7 +240,12 @@ def train(
     module = DeviceModule(network, config)
     watched = "validation_loss" if validation_clips else None
     checkpoint = ModelCheckpoint(
-        run_dir, filename="best", monitor=watched, save_last=True, enable_version_counter=False
+        run_dir,
+        filename="best",
+        monitor=watched,
+        save_last=True,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,  # whole epochs only, or a resumed run would repeat half of one
     )
     callbacks: list[Callback] = [checkpoint]
     if watched and config.patience:

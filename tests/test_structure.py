@@ -57,4 +57,12 @@ def test_files_stay_readable(path: Path) -> None:
 
 def test_front_end_needs_numpy_and_scipy_alone() -> None:
     outside = {name.split(".")[0] for name in imported_modules(ROOT / "model" / "features.py")}
-    assert outside <= {"__future__", "dataclasses", "functools", "typing", "numpy", "scipy", "model"}
+    assert outside <= {
+        "__future__",
+        "dataclasses",
+        "functools",
+        "typing",
+        "numpy",
+        "scipy",
+        "model",
+    }

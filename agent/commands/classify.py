@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from agent.classification import Classification
 
 
+NOTEWORTHY = 0.01  #: probability below which the table leaves a candidate out
+
+
 @reports_errors
 def classify(
     files: Annotated[
@@ -95,18 +98,18 @@ def _table(results: list[Classification], top: int) -> Table:
 
     from agent.signal_checks import WARNINGS
 
-    table = Table(caption=None, pad_edge=False, header_style="bold")
-    table.add_column("file", overflow="fold")
-    table.add_column("device", style="bold cyan", overflow="fold")
-    table.add_column("probability", justify="right")
-    table.add_column("windows", justify="right")
-    table.add_column("other candidates", overflow="fold", style="dim")
-    table.add_column("warnings", overflow="fold", style="yellow")
+    table = Table(pad_edge=False, header_style="bold", expand=True)
+    table.add_column("file", overflow="fold", ratio=3)
+    table.add_column("device", style="bold cyan", overflow="fold", ratio=2)
+    table.add_column("probability", justify="right", no_wrap=True)
+    table.add_column("windows", justify="right", no_wrap=True)
+    table.add_column("others", overflow="fold", style="dim", ratio=2)
+    table.add_column("warnings", overflow="fold", style="yellow", ratio=2)
     for result in results:
         others = ", ".join(
             f"{c.device} {percent(c.probability)}"
             for c in result.candidates[1:top]
-            if c.probability >= 0.001
+            if c.probability >= NOTEWORTHY
         )
         # Text, not markup: a file name may hold square brackets.
         table.add_row(

@@ -69,6 +69,8 @@ def train(
         raise UsageError(f"{output}: a model file ends in .onnx")
     if not output.parent.is_dir():
         raise DevrecError(f"{output}: the folder does not exist")
+    if split_by not in ("clip", "group", "none"):
+        raise UsageError(f"unknown split {split_by}; there are: clip, group, none")
     config = options.training_config(
         preset,
         epochs=epochs,
@@ -121,13 +123,10 @@ def train(
 
 
 def _split(corpus: Corpus, split_by: str, seed: int) -> Split:
-    from model.errors import UsageError
     from model.split import all_for_training, declared_split, share_split
 
     if split_by == "none":
         return all_for_training(corpus)
-    if split_by not in ("clip", "group"):
-        raise UsageError(f"unknown split {split_by}; there are: clip, group, none")
     declared = declared_split(corpus)
     if declared is not None:
         return declared

@@ -109,7 +109,9 @@ def load_waveforms(
     from model.errors import AudioError, CorpusError
 
     samples: dict[Clip, Samples] = {}
-    clips = track(corpus.clips, "reading", console=console, transient=True)
+    clips = track(
+        corpus.clips, "reading", console=console, transient=True, disable=not console.is_terminal
+    )
     for clip in clips:
         try:
             samples[clip] = read_clip(clip.path, sample_rate_hz)
