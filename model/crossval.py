@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from model.augment import Samples
 from model.baselines.logmel_lda import LogMelLDA
 from model.baselines.trivial import nearest_mean_accuracy
-from model.corpus import Clip, Corpus
+from model.corpus import Clip
 from model.evaluation import Scorer, evaluate
-from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig, extract
+from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig
 from model.files import replacing
+from model.loading import LoadedCorpus
 from model.metrics import figures
 from model.network import DeviceNetwork
 from model.network_config import NetworkConfig
@@ -50,8 +50,7 @@ def network_scorer(network: DeviceNetwork, *, statistics_alone: bool = False) ->
 
 
 def leave_groups_out(
-    corpus: Corpus,
-    samples: Mapping[Clip, Samples],
+    data: LoadedCorpus,
     front_end: FrontEndConfig,
     make_network: Callable[[int], NetworkConfig],
     config: TrainingConfig,
@@ -61,8 +60,7 @@ def leave_groups_out(
     """Train and test once per group; finished folds are kept in ``run_dir`` and not repeated.
 
     Args:
-        corpus: clips with groups.
-        samples: waveform of each clip at the front end's rate.
+        data: clips with groups, and their features.
         front_end: config of the features.
         make_network: network settings for a number of devices.
         config: training settings.
@@ -73,8 +71,8 @@ def leave_groups_out(
         a JSON-ready report: per method and fold, and pooled over folds, figures per window and
         per clip; the accuracy of level and DC alone; wrong clips.
     """
+    corpus, features = data.corpus, data.features
     labels = corpus.devices
-    features = {clip: extract(samples[clip], front_end) for clip in corpus.clips}
     settings = json.loads(
         json.dumps(
             {
@@ -104,9 +102,10 @@ def leave_groups_out(
             config,
             fold_dir,
             labels=labels,
-            samples=samples if config.augment else None,
+            samples=data.samples,
             resume=True,
             fingerprint=settings["corpus"],
+            devices=1,  # several processes would each run all folds
             console=console,
         )
         scorers = {NETWORK: network_scorer(trained.network)}
@@ -121,8 +120,8 @@ def leave_groups_out(
         }
         index = {label: i for i, label in enumerate(labels)}
         trivial = nearest_mean_accuracy(
-            [(index[clip.device], samples[clip]) for clip in split.train],
-            [(index[clip.device], samples[clip]) for clip in split.test],
+            [(index[clip.device], data.levels[clip]) for clip in split.train],
+            [(index[clip.device], data.levels[clip]) for clip in split.test],
         )
         fold = {"group": group, "settings": settings, "methods": results, "level_and_dc": trivial}
         with replacing(finished) as temporary:

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from model.audio import read_clip
 from model.corpus import Clip
 from model.errors import AudioError, CorpusError
-from model.features import FloatArray, FrontEndConfig, extract, windows_of
+from model.features import FloatArray, windows_of
 from model.metrics import Figures, IntArray, confusion_matrix, figures
 from model.posterior import clip_posterior, log_posterior
 
@@ -54,11 +53,6 @@ class Evaluation:
             "wrong_clips": [list(row) for row in self.wrong_clips],
             "skipped": [list(row) for row in self.skipped],
         }
-
-
-def clip_features(clip: Clip, front_end: FrontEndConfig) -> FloatArray:
-    """Front-end frames of a clip, float32 ``(frames, 73)``; errors as :func:`read_clip`."""
-    return extract(read_clip(clip.path, front_end.sample_rate_hz), front_end)
 
 
 def evaluate(

@@ -164,6 +164,7 @@ class Trained:
         epochs: passes done.
         stopped_early: whether early stopping ended the run.
         validation: last or best validation figures; empty without validation clips.
+        main_process: false in the further processes of a data-parallel run, which write nothing.
     """
 
     network: DeviceNetwork
@@ -171,6 +172,7 @@ class Trained:
     epochs: int
     stopped_early: bool
     validation: dict[str, float]
+    main_process: bool = True
 
 
 def train(
@@ -209,6 +211,7 @@ def train(
     Raises:
         UsageError: the run to resume was started with other settings.
         CorpusError: a device has no clip of at least one window to train on.
+        KeyboardInterrupt: after Ctrl-C; the run can be resumed.
     """
     train_clips = label_clips(split.train, features, labels, samples)
     missing = set(range(len(labels))) - {clip.label for clip in train_clips}
@@ -245,7 +248,7 @@ def train(
         monitor=watched,
         save_last=True,
         enable_version_counter=False,
-        save_on_train_epoch_end=True,  # whole epochs only, or a resumed run would repeat half of one
+        save_on_train_epoch_end=True,  # whole epochs only: a resumed run repeats none by half
     )
     callbacks: list[Callback] = [checkpoint]
     if watched and config.patience:
@@ -271,7 +274,10 @@ def train(
         deterministic="warn",
     )
     data = WindowData(train_clips, validation_clips, config, front_end)
-    trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from stop
     best = checkpoint.best_model_path
     if watched and best:
         state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
@@ -287,6 +293,7 @@ def train(
         epochs=trainer.current_epoch,
         stopped_early=trainer.current_epoch < config.epochs,
         validation=validation,
+        main_process=trainer.is_global_zero,
     )
 
 

@@ -67,11 +67,11 @@ def test_trivial_baseline() -> None:
     rng = np.random.default_rng(0)
 
     def clip(level: float, dc: float) -> np.ndarray:
-        return (level * rng.standard_normal(5000) + dc).astype(np.float32)
+        return level_and_dc((level * rng.standard_normal(5000) + dc).astype(np.float32))
 
-    level, dc = level_and_dc(clip(0.1, 0.02))
+    level, dc = clip(0.1, 0.02)
     assert level == pytest.approx(-20, abs=0.3)
     assert dc == pytest.approx(0.02, abs=0.005)
     train = [(0, clip(0.1, 0.0)), (1, clip(0.01, 0.0)), (2, clip(0.1, 0.05))]
-    assert nearest_mean_accuracy(train, [(k, s) for k, s in train]) == 1.0
+    assert nearest_mean_accuracy(train, train) == 1.0
     assert nearest_mean_accuracy(train, [(1, clip(0.1, 0.0))]) == 0.0

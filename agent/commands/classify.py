@@ -33,7 +33,7 @@ def classify(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Audio files (wav, flac, ogg, mp3), folders of them, or - for standard input.",
             show_default=False,
         ),

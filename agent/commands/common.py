@@ -59,6 +59,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             )
             raise typer.Exit(MissingDependencyError.exit_code) from error
         except KeyboardInterrupt as error:
+            complain("interrupted")
             raise typer.Exit(130) from error
         except BrokenPipeError as error:
             # The reader of our output has gone (`| head`): nothing is wrong, nobody listens.

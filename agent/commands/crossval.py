@@ -30,7 +30,6 @@ def crossval(
 
     A killed run goes on where it was: finished folds are kept in <output>.run.
     """
-    from model.corpus import read_corpus
     from model.crossval import leave_groups_out
     from model.errors import DevrecError
     from model.files import replacing
@@ -51,10 +50,9 @@ def crossval(
     kind = options.check_profile(profile)
     front_end = front_end_for(kind)
     progress = progress_console()
-    data, samples = options.load_waveforms(read_corpus(corpus), front_end.sample_rate_hz, progress)
+    data = options.load(corpus, front_end, progress, keep_samples=bool(config.augment))
     report = leave_groups_out(
         data,
-        samples,
         front_end,
         lambda n_devices: NetworkConfig.for_profile(kind, n_devices, front_end),
         config,

@@ -97,9 +97,9 @@ def _show_live(listener: Listener, engine: Engine, stream: Source, top: int) -> 
     from agent.live_view import LiveView
 
     view = LiveView(stream.name, engine.description, top)
-    with Live(console=console(), auto_refresh=False) as live:
+    # Live draws on a thread of its own: a slow terminal does not hold up the listening.
+    with Live(view.render(listener), console=console(), refresh_per_second=8) as live:
         for report in listener.run():
             if report is not None:
                 view.update(report)
-            live.update(view.render(listener), refresh=report is not None or not listener.windows)
-        live.update(view.render(listener), refresh=True)
+            live.update(view.render(listener))

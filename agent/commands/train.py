@@ -58,9 +58,7 @@ def train(
     Checkpoints go to <output>.run until the model is written; --resume goes on from there.
     """
     from export.onnx_file import write_model
-    from model.corpus import read_corpus
     from model.errors import DevrecError, UsageError
-    from model.features import extract
     from model.network_config import NetworkConfig, front_end_for
     from model.training import train as run_training
     from model.training_data import fixed_windows, label_clips
@@ -84,14 +82,14 @@ def train(
     kind = options.check_profile(profile)
     console = progress_console()
     front_end = front_end_for(kind)
-    data, samples = options.load_waveforms(read_corpus(corpus), front_end.sample_rate_hz, console)
+    loaded = options.load(corpus, front_end, console, keep_samples=bool(config.augment))
+    data, features = loaded.corpus, loaded.features
     split = _split(data, split_by, seed)
     console.print(
         f"{data.name}: {len(data.devices)} devices, {len(split.train)} clips to train on, "
         f"{len(split.validation)} to validate, {len(split.test)} to test ({split.name})",
         markup=False,
     )
-    features = {clip: extract(samples[clip], front_end) for clip in data.clips}
     fingerprint = data.content_hash()
     run_dir = output.with_name(output.name + ".run")
     trained = run_training(
@@ -102,12 +100,16 @@ def train(
         config,
         run_dir,
         labels=data.devices,
-        samples=samples if config.augment else None,
+        samples=loaded.samples,
         resume=resume,
         fingerprint=fingerprint,
         accelerator=accelerator,
         console=console,
     )
+    if not trained.main_process:
+        return
+    if trained.stopped_early:
+        console.print(f"stopped early after {trained.epochs} of {config.epochs} epochs")
     metadata = _metadata(trained, data, split, features, config.to_dict(), fingerprint, console)
     test_windows, _ = fixed_windows(
         label_clips(split.test or split.train, features, data.devices)[:4], hop_frames=64

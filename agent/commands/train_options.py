@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from model.augment import Samples
-    from model.corpus import Clip, Corpus
+    from model.features import FrontEndConfig
+    from model.loading import LoadedCorpus
     from model.network_config import Profile
     from model.training_config import TrainingConfig
 
@@ -94,31 +94,31 @@ def training_config(
     )
 
 
-def load_waveforms(
-    corpus: Corpus, sample_rate_hz: int, console: Console
-) -> tuple[Corpus, dict[Clip, Samples]]:
-    """Read every clip; those that cannot be read are said and left out.
+def load(
+    path: Path, front_end: FrontEndConfig, console: Console, *, keep_samples: bool
+) -> LoadedCorpus:
+    """Read a corpus with progress; clips that cannot be read are said and left out.
 
     Raises:
-        CorpusError: fewer than two devices are left.
+        CorpusError: not a corpus, or a device has no readable clip.
     """
     from rich.progress import track
 
-    from model.audio import read_clip
-    from model.corpus import Corpus
-    from model.errors import AudioError, CorpusError
+    from model.corpus import read_corpus
+    from model.loading import load_corpus
 
-    samples: dict[Clip, Samples] = {}
-    clips = track(
-        corpus.clips, "reading", console=console, transient=True, disable=not console.is_terminal
+    corpus = read_corpus(path)
+    return load_corpus(
+        corpus,
+        front_end,
+        keep_samples=keep_samples,
+        on_skip=lambda error: console.print(f"left out: {error}", markup=False),
+        track=lambda clips: track(
+            clips,
+            "reading",
+            total=len(corpus.clips),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ),
     )
-    for clip in clips:
-        try:
-            samples[clip] = read_clip(clip.path, sample_rate_hz)
-        except AudioError as error:
-            console.print(f"left out: {error}", markup=False)
-    usable = Corpus(corpus.name, tuple(samples))
-    if len(usable.devices) < len(corpus.devices):
-        lost = sorted(set(corpus.devices) - set(usable.devices))
-        raise CorpusError(f"{corpus.name}: no readable clip of {', '.join(lost)}")
-    return usable, samples
