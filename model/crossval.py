@@ -23,9 +23,9 @@ from model.metrics import figures
 from model.network import DeviceNetwork
 from model.network_config import NetworkConfig
 from model.split import Split, leave_one_group_out
-from model.training import STATISTICS_HOP_FRAMES, train
+from model.training import train
 from model.training_config import TrainingConfig
-from model.training_data import fixed_windows, label_clips
+from model.training_data import label_clips, spread_windows
 
 NETWORK, STATISTICS_ALONE = "network", "network without its sequence branch"
 LDA, QUIET_LDA = "log-mel LDA", "log-mel LDA, quietest 20 % of frames"
@@ -144,7 +144,7 @@ def _baselines(
     labels: tuple[str, ...],
 ) -> dict[str, Scorer]:
     clips = label_clips(split.train, features, labels)
-    windows, targets = (part.numpy() for part in fixed_windows(clips, STATISTICS_HOP_FRAMES))
+    windows, targets = (part.numpy() for part in spread_windows(clips))
     scorers: dict[str, Scorer] = {}
     for name, quietest in ((LDA, 1.0), (QUIET_LDA, 0.2)):
         baseline = LogMelLDA(front_end, quietest)

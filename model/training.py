@@ -31,10 +31,9 @@ from model.network import DeviceNetwork
 from model.network_config import NetworkConfig
 from model.split import Split
 from model.training_config import TrainingConfig
-from model.training_data import ClipData, RandomWindows, fixed_windows, label_clips
+from model.training_data import ClipData, RandomWindows, fixed_windows, label_clips, spread_windows
 
 WARM_UP_RATE, WARM_UP_BATCH = 5e-3, 256  #: peak learning rate and windows per warm-up step
-STATISTICS_HOP_FRAMES = 8  #: hop of the windows that input statistics are measured on
 VALIDATION_HOP_FRAMES = 64
 _SETTINGS_FILE = "settings.json"
 
@@ -236,7 +235,7 @@ def train(
     torch.manual_seed(config.seed)
     network = DeviceNetwork(network_config)
     if last is None:  # a checkpoint brings both along
-        windows, targets = fixed_windows(train_clips, STATISTICS_HOP_FRAMES)
+        windows, targets = spread_windows(train_clips)
         network.fit_statistics(windows, targets)
         warm_up(network, windows, targets, config)
         del windows, targets

@@ -14,6 +14,9 @@ from model.augment import Augmentation, Samples
 from model.corpus import Clip
 from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig, extract, windows_of
 
+SPREAD_WINDOWS = 16_000  #: windows that :func:`spread_windows` keeps at most, about 600 MB
+SPREAD_LEAST_HOP = 8  #: frames; closer windows are all but the same
+
 
 @dataclass(frozen=True)
 class ClipData:
@@ -116,6 +119,15 @@ def fixed_windows(clips: Sequence[ClipData], hop_frames: int) -> tuple[Tensor, T
     windows = [windows_of(clip.features, hop_frames) for clip in clips]
     labels = [np.full(len(w), clip.label) for w, clip in zip(windows, clips, strict=True)]
     return torch.from_numpy(np.concatenate(windows)), torch.from_numpy(np.concatenate(labels))
+
+
+def spread_windows(clips: Sequence[ClipData]) -> tuple[Tensor, Tensor]:
+    """Overlapping windows of all clips, as densely as :data:`SPREAD_WINDOWS` allows.
+
+    What fixed statistics and linear baselines are measured on; returns as :func:`fixed_windows`.
+    """
+    n_frames = sum(len(clip.features) for clip in clips)
+    return fixed_windows(clips, max(SPREAD_LEAST_HOP, -(-n_frames // SPREAD_WINDOWS)))
 
 
 def label_clips(
