@@ -22,6 +22,7 @@ frames that became ready, ``flush`` at the end. The frames do not depend on how 
 cut into chunks, to the last bit. That needs care, because BLAS and vectorised FFTs may round a
 row differently depending on how many rows are computed at once. So all such work happens in
 blocks of :data:`BLOCK_FRAMES` rows in which frame ``t`` always sits in row ``t % BLOCK_FRAMES``.
+Arithmetic is float32; the tests bound its distance from a float64 computation.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ DoubleArray = npt.NDArray[np.float64]
 
 WINDOW_FRAMES = 128  #: frames in one network input (the paper's time steps): 1.04 s by default
 BLOCK_FRAMES = 16  #: rows of one FFT / matrix-product block; a multiple of every SIMD width
-_BLOCKS_AT_ONCE = 8  #: blocks per pass over a long input: the work arrays stay in the L2 cache
+_BLOCKS_AT_ONCE = 16  #: blocks per pass over a long input; bounds the work arrays
 
 
 @dataclass(frozen=True)
@@ -221,15 +222,20 @@ class FrontEnd:
 
     def __init__(self, config: FrontEndConfig | None = None) -> None:
         self.config = config if config is not None else FrontEndConfig()
-        self._window = np.hamming(self.config.frame_length)
-        self._filters = mel_filters(self.config)
-        self._dct = dct_matrix(self.config.n_mels, self.config.n_mfcc)
+        self._window: FloatArray = np.hamming(self.config.frame_length).astype(np.float32)
+        self._filters: FloatArray = mel_filters(self.config).astype(np.float32)
+        self._dct: FloatArray = dct_matrix(self.config.n_mels, self.config.n_mfcc).astype(
+            np.float32
+        )
+        n_rows = _BLOCKS_AT_ONCE * BLOCK_FRAMES
+        self._work: FloatArray = np.zeros((n_rows, self.config.frame_length), np.float32)
+        self._magnitude: FloatArray = np.zeros((n_rows, self._filters.shape[0]), np.float32)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything heard so far."""
-        self._samples: DoubleArray = np.zeros(0)  # pre-emphasised, not yet consumed
-        self._last_sample = 0.0
+        self._samples: FloatArray = np.zeros(0, np.float32)  # pre-emphasised, not yet consumed
+        self._last_sample = np.float32(0.0)
         self._n_computed = 0  # frames whose spectrum has been computed
         # Static frames that later deltas still need: two look-aheads' worth, plus the pre-Fbank
         # of those that are not yet ready.
@@ -254,17 +260,20 @@ class FrontEnd:
         Raises:
             ValueError: ``samples`` is not one-dimensional.
         """
-        chunk = np.asarray(samples, dtype=np.float64)
+        chunk = np.asarray(samples, dtype=np.float32)
         if chunk.ndim != 1:
             raise ValueError(f"samples must be one-dimensional, got shape {chunk.shape}")
         if len(chunk):
-            delayed = np.empty_like(chunk)
-            delayed[0] = self._last_sample
-            delayed[1:] = chunk[:-1]
-            self._last_sample = float(chunk[-1])
-            delayed *= -self.config.pre_emphasis
-            delayed += chunk
-            self._samples = np.concatenate((self._samples, delayed))
+            n_kept = len(self._samples)
+            joined = np.empty(n_kept + len(chunk), np.float32)
+            joined[:n_kept] = self._samples
+            emphasised = joined[n_kept:]
+            coefficient = np.float32(-self.config.pre_emphasis)
+            emphasised[0] = self._last_sample * coefficient
+            np.multiply(chunk[:-1], coefficient, out=emphasised[1:])
+            emphasised += chunk
+            self._last_sample = chunk[-1]
+            self._samples = joined
         return self._advance()
 
     def flush(self) -> FloatArray:
@@ -306,7 +315,7 @@ class FrontEnd:
 
     def _spectra(
         self,
-        samples: DoubleArray,
+        samples: FloatArray,
         row: int,
         count: int,
         static: FloatArray,
@@ -322,23 +331,24 @@ class FrontEnd:
             (samples.itemsize * config.hop_length, samples.itemsize),
             writeable=False,
         )
-        work = np.zeros((n_rows, config.frame_length))
+        # Rows of a block that are not in use hold what was there before: no row sees another.
+        work = self._work[:n_rows]
         if config.remove_dc:
-            np.subtract(frames, frames.mean(axis=1, keepdims=True), out=work[used])
+            mean = np.einsum("ij->i", frames) * np.float32(1 / config.frame_length)
+            np.subtract(frames, mean[:, None], out=work[used])
             work[used] *= self._window
         else:
             np.multiply(frames, self._window, out=work[used])
-        spectrum = scipy.fft.rfft(work, axis=1)
-        power = spectrum.real**2
-        power += spectrum.imag**2
-        energy = power.sum(axis=1)
-        weighed = np.sqrt(power, out=power) if config.spectrum == "magnitude" else power
-        blocks = weighed.reshape(-1, BLOCK_FRAMES, weighed.shape[1])
-        mel = np.maximum(np.matmul(blocks, self._filters), config.mel_floor)
+        magnitude = np.abs(scipy.fft.rfft(work, axis=1), out=self._magnitude[:n_rows])
+        energy = np.einsum("ij,ij->i", magnitude, magnitude)[used]
+        weighed = magnitude if config.spectrum == "magnitude" else magnitude * magnitude
+        mel = np.matmul(weighed.reshape(-1, BLOCK_FRAMES, weighed.shape[1]), self._filters)
+        np.maximum(mel, np.float32(config.mel_floor), out=mel)
         log_mel = np.log(mel)
         mfcc = np.matmul(log_mel, self._dct).reshape(n_rows, -1)
         static[:, : config.n_mfcc] = mfcc[used]
-        static[:, config.n_mfcc] = np.log(np.maximum(energy, config.energy_floor))[used]
+        np.maximum(energy, np.float32(config.energy_floor), out=energy)
+        static[:, config.n_mfcc] = np.log(energy)
         prefbank[:] = (log_mel if config.prefbank == "log" else mel).reshape(n_rows, -1)[used]
 
     def _ready_frames(self) -> FloatArray:

@@ -51,7 +51,7 @@ def test_values_are_the_definition(remove_dc: bool, power: bool, log_prefbank: b
     ours = extract(samples, config)
     assert ours.shape == (25, 73)
     assert ours.dtype == np.float32
-    np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)  # float32 against float64
 
 
 @settings(max_examples=60, deadline=None)
@@ -136,7 +136,7 @@ def test_constant_input_gives_finite_frames(value: float) -> None:
     if value == 0.0:
         assert frames[:, 12] == pytest.approx(np.log(LOG_CONFIG.energy_floor))
         assert frames[:, 39:] == pytest.approx(np.log(LOG_CONFIG.mel_floor))
-        np.testing.assert_allclose(frames[:, 13:39], 0)
+        np.testing.assert_allclose(frames[:, 13:39], 0, atol=1e-6)
 
 
 def test_past_frames_do_not_depend_on_the_future() -> None:
