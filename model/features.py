@@ -42,6 +42,7 @@ DoubleArray = npt.NDArray[np.float64]
 
 WINDOW_FRAMES = 128  #: frames in one network input (the paper's time steps): 1.04 s by default
 BLOCK_FRAMES = 16  #: rows of one FFT / matrix-product block; a multiple of every SIMD width
+_SEGMENT_SAMPLES = 1 << 17  #: samples per pass over a long input
 _BLOCKS_AT_ONCE = 16  #: blocks per pass over a long input; bounds the work arrays
 
 
@@ -260,21 +261,12 @@ class FrontEnd:
         Raises:
             ValueError: ``samples`` is not one-dimensional.
         """
-        chunk = np.asarray(samples, dtype=np.float32)
-        if chunk.ndim != 1:
-            raise ValueError(f"samples must be one-dimensional, got shape {chunk.shape}")
-        if len(chunk):
-            n_kept = len(self._samples)
-            joined = np.empty(n_kept + len(chunk), np.float32)
-            joined[:n_kept] = self._samples
-            emphasised = joined[n_kept:]
-            coefficient = np.float32(-self.config.pre_emphasis)
-            emphasised[0] = self._last_sample * coefficient
-            np.multiply(chunk[:-1], coefficient, out=emphasised[1:])
-            emphasised += chunk
-            self._last_sample = chunk[-1]
-            self._samples = joined
-        return self._advance()
+        chunk = _one_dimensional(samples)
+        computed = self._n_computed + self.config.frames_in(len(self._samples) + len(chunk))
+        n_ready = max(0, computed - self.config.look_ahead) - self._n_ready
+        frames = np.empty((n_ready, self.config.n_features), np.float32)
+        self._fill(chunk, frames)
+        return frames
 
     def flush(self) -> FloatArray:
         """End the signal: return the frames still waiting for neighbours, and start afresh.
@@ -283,18 +275,45 @@ class FrontEnd:
             float32, shape ``(n, 73)``; ``n`` is at most ``config.look_ahead``. Samples that do
             not fill a frame are dropped.
         """
-        frames = np.zeros((0, self.config.n_features), np.float32)
-        if len(self._static):
-            self._static = _repeat_edge(self._static, self.config.look_ahead, after=True)
-            frames = self._ready_frames()
-        self.reset()
+        frames = np.empty((self._n_computed - self._n_ready, self.config.n_features), np.float32)
+        self._finish(frames)
         return frames
 
-    def _advance(self) -> FloatArray:
+    def _fill(self, chunk: FloatArray, frames: FloatArray) -> int:
+        """Feed samples, in segments so that no second copy of a file is made; frames written."""
+        done = 0
+        for start in range(0, len(chunk), _SEGMENT_SAMPLES):
+            self._pre_emphasise(chunk[start : start + _SEGMENT_SAMPLES])
+            self._compute()
+            done += self._emit(frames[done:])
+        return done
+
+    def _finish(self, frames: FloatArray) -> None:
+        """Write the last frames, and start afresh."""
+        if len(frames):
+            self._static = _repeat_edge(self._static, self.config.look_ahead, after=True)
+            self._emit(frames)
+        self.reset()
+
+    def _pre_emphasise(self, chunk: FloatArray) -> None:
+        """Append ``x[n] - a x[n-1]`` to the samples not yet consumed."""
+        n_kept = len(self._samples)
+        joined = np.empty(n_kept + len(chunk), np.float32)
+        joined[:n_kept] = self._samples
+        emphasised = joined[n_kept:]
+        coefficient = np.float32(-self.config.pre_emphasis)
+        emphasised[0] = self._last_sample * coefficient
+        np.multiply(chunk[:-1], coefficient, out=emphasised[1:])
+        emphasised += chunk
+        self._last_sample = chunk[-1]
+        self._samples = joined
+
+    def _compute(self) -> None:
+        """Turn the samples at hand into static frames and pre-Fbank."""
         hop = self.config.hop_length
         n_new = self.config.frames_in(len(self._samples))
         if n_new == 0:
-            return np.zeros((0, self.config.n_features), np.float32)
+            return
         static = np.empty((n_new, self.config.n_static), np.float32)
         prefbank = np.empty((n_new, self.config.n_mels), np.float32)
         done = 0
@@ -311,7 +330,6 @@ class FrontEnd:
             static = _repeat_edge(static, self.config.look_ahead, after=False)
         self._static = np.concatenate((self._static, static))
         self._prefbank = np.concatenate((self._prefbank, prefbank))
-        return self._ready_frames()
 
     def _spectra(
         self,
@@ -351,25 +369,31 @@ class FrontEnd:
         static[:, config.n_mfcc] = np.log(energy)
         prefbank[:] = (log_mel if config.prefbank == "log" else mel).reshape(n_rows, -1)[used]
 
-    def _ready_frames(self) -> FloatArray:
-        """Turn the static frames that have all their neighbours into full feature frames."""
+    def _emit(self, out: FloatArray) -> int:
+        """Write the frames that have all their neighbours into ``out``; their number."""
         config = self.config
         ahead = config.look_ahead
         n = max(0, len(self._static) - 2 * ahead)
-        out = np.empty((n, config.n_features), np.float32)
         if n == 0:
-            return out
+            return 0
         k = config.n_static
         inner = config.delta_delta_width
         deltas = regression_deltas(self._static, config.delta_width)
-        out[:, :k] = self._static[ahead : ahead + n]
-        out[:, k : 2 * k] = deltas[inner : inner + n]
-        out[:, 2 * k : 3 * k] = regression_deltas(deltas, inner)
-        out[:, 3 * k :] = self._prefbank[:n]
+        out[:n, :k] = self._static[ahead : ahead + n]
+        out[:n, k : 2 * k] = deltas[inner : inner + n]
+        out[:n, 2 * k : 3 * k] = regression_deltas(deltas, inner)
+        out[:n, 3 * k :] = self._prefbank[:n]
         self._static = self._static[n:].copy()
         self._prefbank = self._prefbank[n:].copy()
         self._n_ready += n
-        return out
+        return n
+
+
+def _one_dimensional(samples: npt.ArrayLike) -> FloatArray:
+    chunk = np.asarray(samples, dtype=np.float32)
+    if chunk.ndim != 1:
+        raise ValueError(f"samples must be one-dimensional, got shape {chunk.shape}")
+    return chunk
 
 
 def _repeat_edge(static: FloatArray, count: int, *, after: bool) -> FloatArray:
@@ -390,8 +414,11 @@ def extract(samples: npt.ArrayLike, config: FrontEndConfig | None = None) -> Flo
         float32, shape ``(frames, 73)``.
     """
     front_end = FrontEnd(config)
-    ready = front_end.accept(samples)
-    return np.concatenate((ready, front_end.flush()))
+    chunk = _one_dimensional(samples)
+    n_frames = front_end.config.frames_in(len(chunk))
+    frames = np.empty((n_frames, front_end.config.n_features), np.float32)
+    front_end._finish(frames[front_end._fill(chunk, frames) :])
+    return frames
 
 
 def windows_of(features: FloatArray, hop_frames: int, length: int = WINDOW_FRAMES) -> FloatArray:
