@@ -179,11 +179,12 @@ def _trunk(g: GraphBuilder, weights: _Weights, network: DeviceNetwork, x: str) -
     steps = g.add("Transpose", x, perm=[1, 0, 2])  # (T, n, 73)
     taps = np.arange(first.positions)[:, None] * first.stride + np.arange(TAPS)
     seen = g.add("Gather", steps, g.constant(taps, np.int64), axis=2)  # (T, n, P, 3)
-    gates = g.linear(seen, weights("convlstm1.input_kernel"), weights("convlstm1.bias"))
+    kernel = weights("convlstm1.input_kernel").reshape(TAPS, -1)  # one input channel
+    gates = g.linear(seen, kernel, weights("convlstm1.bias"))
     hidden = _scan(g, weights, "convlstm1", gates, first.positions, first.filters)
     # Batch norm 1 folds into the second input convolution (it has no padding, so exactly).
     scale, offset = weights.batch_norm("norm1", network.norm1.eps)
-    kernel = weights("convlstm2.input_kernel")  # (TAPS * C1, 4 C2), tap-major
+    kernel = weights("convlstm2.input_kernel").reshape(TAPS * first.filters, -1)  # tap-major
     bias = weights("convlstm2.bias") + np.tile(offset, TAPS) @ kernel
     kernel = np.tile(scale, TAPS)[:, None] * kernel
     last = (second.positions - 1) * second.stride + 1

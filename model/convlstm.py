@@ -3,11 +3,12 @@
 The textbook way, a convolution per time step under autograd, spends most of its time in small
 kernels and in bookkeeping. Here
 
-* the input-to-gate convolution, which does not depend on the state, runs for all steps at once;
-* the state-to-gate convolution is three matrix products over views of a padded state, no copy:
-  with positions outermost, tap ``k`` of every position is one contiguous block;
-* the backward pass through time is written out: gates are kept, and the weight gradient is one
-  product per tap over all steps after the loop.
+* the input-to-gate convolution, which does not depend on the state, is hoisted out of the
+  recurrence and runs for many steps at a time;
+* states lie position by position with channels last, the layout in which oneDNN and cuDNN
+  convolve without a copy;
+* the backward pass through time is written out: gates are kept, their gradients take their place,
+  and all weight gradients are one call each over all steps, after the loop.
 
 The mathematics is the same; ``tests/test_convlstm.py`` checks gradients in float64 and compares
 with the per-step loop. It runs wherever torch does.
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+INPUT_STEPS = 16  #: steps per call of the input convolution: its result stays in the cache
 TAPS = 3  #: kernel size along the feature axis, of both convolutions
 
 
@@ -63,50 +65,71 @@ def _tanh_(x: Tensor) -> Tensor:
     return x.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
-def _as_image_kernel(kernel: Tensor) -> Tensor:
-    """``(TAPS, out, in)`` as the weight of a 2-D convolution over (positions, batch)."""
-    return kernel.permute(1, 2, 0).unsqueeze(-1).contiguous(memory_format=torch.channels_last)
+def _image(states: Tensor) -> Tensor:
+    """``(T, P, B, C)`` as ``T`` images of height P, width B and channels last, without a copy.
+
+    The layout that oneDNN and cuDNN take as it is; their convolutions are about twice as fast
+    as matrix products through MKL on an AMD processor.
+    """
+    return states.permute(0, 3, 1, 2)
+
+
+def _image_kernel(kernel: Tensor) -> Tensor:
+    """``(TAPS, in, out)`` as the weight of a 2-D convolution along the positions."""
+    weight = kernel.permute(2, 1, 0).unsqueeze(-1)
+    return weight.contiguous(memory_format=torch.channels_last)
 
 
 def _convolve_positions(states: Tensor, weight: Tensor) -> Tensor:
-    """Convolve ``(P, B, in)`` along the positions, zero padded; returns ``(P, B, out)``.
-
-    Seen as one image of height P, width B and channels last: the layout that oneDNN and cuDNN
-    take as it is, and about twice as fast as matrix products through MKL on an AMD processor.
-    """
-    image = states.unsqueeze(0).permute(0, 3, 1, 2)
-    convolved: Tensor = nn.functional.conv2d(image, weight, padding=(1, 0))
+    """Convolve ``(P, B, in)`` along the positions, zero padded; returns ``(P, B, out)``."""
+    convolved: Tensor = nn.functional.conv2d(_image(states.unsqueeze(0)), weight, padding=(1, 0))
     return convolved.permute(0, 2, 3, 1)[0]
 
 
-def _kernel_gradient(states: Tensor, grad_gates: Tensor, kernel: Tensor) -> Tensor:
-    """Gradient of the state kernel over all steps at once.
+def _convolution_gradients(
+    grad_gates: Tensor,
+    states: Tensor,
+    kernel: Tensor,
+    stride: int,
+    padding: int,
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """Gradients of a convolution along the positions, over all steps at once.
 
     Args:
-        states: ``(T, P, B, C)``, what each step convolved.
-        grad_gates: ``(T, P, B, 4C)``.
-        kernel: ``(TAPS, C, 4C)``, for its shape.
+        grad_gates: ``(T, P, B, out)``.
+        states: ``(T, P_in, B, in)``, what was convolved.
+        kernel: ``(TAPS, in, out)``.
+        stride: along the positions.
+        padding: zeros at either end.
+        wanted: of states, kernel, bias.
+
+    Returns:
+        gradients of states (as ``states``), kernel (as ``kernel``) and bias ``(out,)``.
     """
-    weight = _as_image_kernel(kernel.transpose(1, 2))
-    gradient = torch.ops.aten.convolution_backward(
-        grad_gates.permute(0, 3, 1, 2),
-        states.permute(0, 3, 1, 2),
-        weight,
-        None,
-        [1, 1],
-        [1, 0],
+    grad_states, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+        _image(grad_gates),
+        _image(states),
+        _image_kernel(kernel),
+        [kernel.shape[2]],
+        [stride, 1],
+        [padding, 0],
         [1, 1],
         False,
         [0, 0],
         1,
-        [False, True, False],
-    )[1]
-    kernel_gradient: Tensor = gradient.squeeze(-1).permute(2, 1, 0)
-    return kernel_gradient
+        list(wanted),
+    )
+    return (
+        grad_states.permute(0, 2, 3, 1) if wanted[0] else None,
+        grad_weight.squeeze(-1).permute(2, 1, 0),
+        grad_bias if wanted[2] else None,
+    )
 
 
 def _run_forward(
-    taps_in: Tensor,
+    x: Tensor,
+    stride: int,
     kernel_in: Tensor,
     bias: Tensor,
     kernel: Tensor,
@@ -119,15 +142,19 @@ def _run_forward(
         shape ``(T + 1, P, B, C)``: entry ``t + 1`` is the state after step ``t``.
     """
     gates, cells, squashed = lent
-    steps, positions, batch, n_in = taps_in.shape
-    filters = kernel.shape[1]
-    rows = positions * batch
+    steps, rows, _ = gates.shape
+    batch, filters = x.shape[2], kernel.shape[1]
+    positions = rows // batch
     shape = (positions, batch, filters)
-    # The input convolution of all steps at once.
-    torch.addmm(bias, taps_in.view(-1, n_in), kernel_in, out=gates.view(-1, 4 * filters))
-    hidden = taps_in.new_empty(steps + 1, positions, batch, filters)
+    # The input convolution, hoisted out of the recurrence: many steps at a time.
+    weight_in = _image_kernel(kernel_in)
+    for start in range(0, steps, INPUT_STEPS):
+        part = slice(start, start + INPUT_STEPS)
+        seen = nn.functional.conv2d(_image(x[part]), weight_in, bias, stride=(stride, 1))
+        gates[part].view(-1, *shape[:2], 4 * filters).copy_(seen.permute(0, 2, 3, 1))
+    hidden = x.new_empty(steps + 1, *shape)
     hidden[0] = 0
-    weight = _as_image_kernel(kernel.transpose(1, 2))
+    weight = _image_kernel(kernel)
     for t in range(steps):
         g = gates[t]
         if t:
@@ -161,35 +188,35 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        taps_in: Tensor,
+        x: Tensor,
+        stride: int,
         kernel_in: Tensor,
         bias: Tensor,
         kernel: Tensor,
         peephole: Tensor | None,
         buffers: _Buffers,
     ) -> Tensor:
-        steps, positions, batch, _ = taps_in.shape
-        lent = buffers.lend(taps_in, steps, positions * batch, kernel.shape[1])
-        hidden = _run_forward(taps_in, kernel_in, bias, kernel, peephole, lent)
-        ctx.save_for_backward(taps_in, kernel_in, bias, kernel, peephole, hidden)
-        ctx.lent, ctx.buffers = lent, buffers
+        positions = (x.shape[1] - TAPS) // stride + 1
+        lent = buffers.lend(x, x.shape[0], positions * x.shape[2], kernel.shape[1])
+        hidden = _run_forward(x, stride, kernel_in, bias, kernel, peephole, lent)
+        ctx.save_for_backward(x, kernel_in, bias, kernel, peephole, hidden)
+        ctx.stride, ctx.lent, ctx.buffers = stride, lent, buffers
         return hidden[1:]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        taps_in, kernel_in, bias, kernel, peephole, hidden = ctx.saved_tensors
-        steps, positions, batch, n_in = taps_in.shape
-        filters = kernel.shape[1]
+        x, kernel_in, bias, kernel, peephole, hidden = ctx.saved_tensors
+        steps, positions, batch, filters = hidden[1:].shape
         rows = positions * batch
         if ctx.lent is None:  # a second backward pass through a retained graph
-            ctx.lent = ctx.buffers.lend(taps_in, steps, rows, filters)
-            _run_forward(taps_in, kernel_in, bias, kernel, peephole, ctx.lent)
+            ctx.lent = ctx.buffers.lend(x, steps, rows, filters)
+            _run_forward(x, ctx.stride, kernel_in, bias, kernel, peephole, ctx.lent)
         gates, cells, squashed = ctx.lent
         shape = (positions, batch, filters)
         sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
         tanh_backward = torch.ops.aten.tanh_backward.grad_input
-        weight_back = _as_image_kernel(kernel.flip(0))
+        weight_back = _image_kernel(kernel.flip(0).transpose(1, 2))
         grad_hidden = gates.new_zeros(shape)
         grad_cell, spare = gates.new_zeros(rows, filters), gates.new_empty(rows, filters)
         work = gates.new_empty(rows, filters)
@@ -227,14 +254,16 @@ class _Recurrence(torch.autograd.Function):
             if t:
                 d_image = d.view(positions, batch, 4 * filters)
                 grad_hidden = _convolve_positions(d_image, weight_back)
-        flat = gates.view(-1, 4 * filters)
-        grad_kernel = _kernel_gradient(hidden[:steps], gates.view(steps, *shape[:2], -1), kernel)
-        flat_in = taps_in.view(-1, n_in)
-        grad_kernel_in, grad_bias = flat_in.t() @ flat, flat.sum(dim=0)
-        grad_taps = (flat @ kernel_in.t()).view(taps_in.shape) if ctx.needs_input_grad[0] else None
+        grad_gates = gates.view(steps, *shape[:2], 4 * filters)
+        _, grad_kernel, _ = _convolution_gradients(
+            grad_gates, hidden[:steps], kernel, 1, 1, (False, True, False)
+        )
+        grad_x, grad_kernel_in, grad_bias = _convolution_gradients(
+            grad_gates, x, kernel_in, ctx.stride, 0, (ctx.needs_input_grad[0], True, True)
+        )
         ctx.buffers.give_back(*ctx.lent)
         ctx.lent = None
-        return grad_taps, grad_kernel_in, grad_bias, grad_kernel, grad_peephole, None
+        return grad_x, None, grad_kernel_in, grad_bias, grad_kernel, grad_peephole, None
 
 
 class ConvLSTM1d(nn.Module):
@@ -267,7 +296,7 @@ class ConvLSTM1d(nn.Module):
         self.positions = (in_positions - TAPS) // stride + 1
         if self.positions < 1:
             raise ValueError(f"{in_positions} positions are too few for {TAPS} taps")
-        self.input_kernel = nn.Parameter(torch.empty(TAPS * in_channels, 4 * filters))
+        self.input_kernel = nn.Parameter(torch.empty(TAPS, in_channels, 4 * filters))
         self.state_kernel = nn.Parameter(torch.empty(TAPS, filters, 4 * filters))
         self.bias = nn.Parameter(torch.zeros(4 * filters))
         self.peephole = nn.Parameter(torch.zeros(3, self.positions, filters)) if peepholes else None
@@ -284,18 +313,6 @@ class ConvLSTM1d(nn.Module):
             self.bias.zero_()
             self.bias[self.filters : 2 * self.filters] = 1.0
 
-    def taps(self, x: Tensor) -> Tensor:
-        """Gather what each position of the input convolution sees.
-
-        Args:
-            x: shape ``(T, in_positions, B, in_channels)``.
-
-        Returns:
-            shape ``(T, positions, B, TAPS * in_channels)``.
-        """
-        last = (self.positions - 1) * self.stride + 1
-        return torch.cat([x[:, k : k + last : self.stride] for k in range(TAPS)], dim=-1)
-
     def forward(self, x: Tensor) -> Tensor:
         """Run all steps from a zero state.
 
@@ -308,7 +325,8 @@ class ConvLSTM1d(nn.Module):
         # The recurrence keeps full precision under mixed precision: 128 steps add up errors.
         with torch.autocast(x.device.type, enabled=False):
             states: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
-                self.taps(x.to(self.input_kernel.dtype)),
+                x.to(self.input_kernel.dtype).contiguous(),
+                self.stride,
                 self.input_kernel,
                 self.bias,
                 self.state_kernel,

@@ -18,9 +18,9 @@ def naive_forward(layer: ConvLSTM1d, x: Tensor) -> Tensor:
     Returns:
         hidden states, shape ``(T, positions, B, filters)``.
     """
-    steps, _, batch, in_channels = x.shape
+    steps, _, batch, _ = x.shape
     filters, positions = layer.filters, layer.positions
-    input_weight = layer.input_kernel.view(3, in_channels, 4 * filters).permute(2, 1, 0)
+    input_weight = layer.input_kernel.permute(2, 1, 0)
     state_weight = layer.state_kernel.permute(2, 1, 0)
     hidden = x.new_zeros(batch, filters, positions)
     cell = x.new_zeros(batch, filters, positions)
@@ -44,9 +44,9 @@ def naive_forward(layer: ConvLSTM1d, x: Tensor) -> Tensor:
 
 def naive_forward_by_gate(layer: ConvLSTM1d, x: Tensor) -> Tensor:
     """The same without peepholes, with a convolution per gate as the equations are written."""
-    steps, _, batch, in_channels = x.shape
+    steps, _, batch, _ = x.shape
     filters, positions = layer.filters, layer.positions
-    input_weights = layer.input_kernel.view(3, in_channels, 4 * filters).permute(2, 1, 0).chunk(4)
+    input_weights = layer.input_kernel.permute(2, 1, 0).chunk(4)
     state_weights = layer.state_kernel.permute(2, 1, 0).chunk(4)
     biases = layer.bias.chunk(4)
     hidden = x.new_zeros(batch, filters, positions)
