@@ -85,17 +85,30 @@ class FrontEndConfig:
     def __post_init__(self) -> None:
         problems = [
             name
-            for name in ("sample_rate_hz", "frame_length", "hop_length", "n_mels", "n_mfcc")
-            if getattr(self, name) < 1
+            for name in (
+                "sample_rate_hz",
+                "frame_length",
+                "hop_length",
+                "n_mels",
+                "n_mfcc",
+                "delta_width",
+                "delta_delta_width",
+            )
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1
         ]
+        if not isinstance(self.remove_dc, bool):
+            problems.append("remove_dc")
+        if self.hop_length > self.frame_length:  # the stream keeps no count of samples to skip
+            problems.append("hop_length")
         if self.n_mfcc >= self.n_mels:
             problems.append("n_mfcc")
-        if self.delta_width < 1 or self.delta_delta_width < 1:
-            problems.append("delta_width")
         if not 0.0 <= self.pre_emphasis < 1.0:
             problems.append("pre_emphasis")
-        if self.mel_floor <= 0.0 or self.energy_floor <= 0.0:
-            problems.append("mel_floor")
+        # Smaller ones are zero in float32, and its logarithm is not finite.
+        tiny = float(np.finfo(np.float32).tiny)
+        for name in ("mel_floor", "energy_floor"):
+            if not tiny <= getattr(self, name) <= 1e30:  # refuses NaN, too
+                problems.append(name)
         if self.spectrum not in ("magnitude", "power"):
             problems.append("spectrum")
         if self.prefbank not in ("linear", "log"):
