@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from export.engine import Engine
-from model.features import DoubleArray, FloatArray, FrontEnd
+from model.features import FloatArray, FrontEnd
+from model.mel import DoubleArray
 from model.posterior import log_posterior
 from model.resample import Resampler
 

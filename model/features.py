@@ -28,7 +28,6 @@ Arithmetic is float32; the tests bound its distance from a float64 computation.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -36,9 +35,9 @@ import numpy.typing as npt
 import scipy.fft
 
 from model.errors import ModelError
+from model.mel import dct_matrix, mel_filters
 
 FloatArray = npt.NDArray[np.float32]
-DoubleArray = npt.NDArray[np.float64]
 
 WINDOW_FRAMES = 128  #: frames in one network input (the paper's time steps): 1.04 s by default
 BLOCK_FRAMES = 16  #: rows of one FFT / matrix-product block; a multiple of every SIMD width
@@ -96,8 +95,6 @@ class FrontEndConfig:
             )
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1
         ]
-        if not isinstance(self.remove_dc, bool):
-            problems.append("remove_dc")
         if self.hop_length > self.frame_length:  # the stream keeps no count of samples to skip
             problems.append("hop_length")
         if self.n_mfcc >= self.n_mels:
@@ -156,47 +153,12 @@ class FrontEndConfig:
         unknown = sorted(set(values) - known)
         if unknown:
             raise ModelError(f"front-end config has unknown keys: {', '.join(unknown)}")
+        if not isinstance(values.get("remove_dc", False), bool):
+            raise ModelError("front-end config: remove_dc must be true or false")
         try:
             return cls(**values)
         except TypeError as error:
             raise ModelError(f"front-end config has a value of the wrong type: {error}") from error
-
-
-def hz_to_mel(hz: npt.ArrayLike) -> DoubleArray:
-    """HTK mel scale, the one of Voicebox ``frq2mel``: ``1127.01048 ln(1 + f / 700)``."""
-    mel: DoubleArray = 1127.01048 * np.log1p(np.asarray(hz, dtype=np.float64) / 700.0)
-    return mel
-
-
-def mel_to_hz(mel: npt.ArrayLike) -> DoubleArray:
-    """Inverse of :func:`hz_to_mel`."""
-    hz: DoubleArray = 700.0 * np.expm1(np.asarray(mel, dtype=np.float64) / 1127.01048)
-    return hz
-
-
-@lru_cache(maxsize=8)
-def mel_filters(config: FrontEndConfig) -> DoubleArray:
-    """Triangular mel filters, float64, shape ``(frame_length // 2 + 1, n_mels)``.
-
-    Triangles are drawn on the mel axis, peak 1 at their centre, from 0 Hz to half the rate, and
-    taper to zero at both ends (Voicebox ``melbankm`` option ``z``).
-    """
-    edges = np.linspace(0.0, hz_to_mel(config.sample_rate_hz / 2), config.n_mels + 2)
-    bins = hz_to_mel(np.fft.rfftfreq(config.frame_length, 1.0 / config.sample_rate_hz))
-    width = edges[1] - edges[0]
-    distance = np.abs(bins[:, None] - edges[None, 1:-1])
-    filters: DoubleArray = np.maximum(0.0, 1.0 - distance / width)
-    filters.setflags(write=False)
-    return filters
-
-
-@lru_cache(maxsize=8)
-def dct_matrix(n_mels: int, n_mfcc: int) -> DoubleArray:
-    """Rows c1..c``n_mfcc`` of the orthonormal DCT-II, as a matrix ``(n_mels, n_mfcc)``."""
-    full = scipy.fft.dct(np.eye(n_mels), type=2, axis=0, norm="ortho")
-    matrix = np.ascontiguousarray(full[1 : n_mfcc + 1].T)
-    matrix.setflags(write=False)
-    return matrix
 
 
 def regression_deltas(values: FloatArray, width: int) -> FloatArray:
@@ -237,10 +199,10 @@ class FrontEnd:
     def __init__(self, config: FrontEndConfig | None = None) -> None:
         self.config = config if config is not None else FrontEndConfig()
         self._window: FloatArray = np.hamming(self.config.frame_length).astype(np.float32)
-        self._filters: FloatArray = mel_filters(self.config).astype(np.float32)
-        self._dct: FloatArray = dct_matrix(self.config.n_mels, self.config.n_mfcc).astype(
-            np.float32
-        )
+        self._filters = mel_filters(
+            self.config.sample_rate_hz, self.config.frame_length, self.config.n_mels
+        ).astype(np.float32)
+        self._dct = dct_matrix(self.config.n_mels, self.config.n_mfcc).astype(np.float32)
         n_rows = _BLOCKS_AT_ONCE * BLOCK_FRAMES
         self._work: FloatArray = np.zeros((n_rows, self.config.frame_length), np.float32)
         self._magnitude: FloatArray = np.zeros((n_rows, self._filters.shape[0]), np.float32)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.features import DoubleArray, FloatArray
+from model.features import FloatArray
+from model.mel import DoubleArray
 
 
 def log_posterior(logits: FloatArray) -> DoubleArray:

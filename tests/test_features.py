@@ -16,10 +16,9 @@ from model.features import (
     FrontEnd,
     FrontEndConfig,
     extract,
-    hz_to_mel,
-    mel_to_hz,
     windows_of,
 )
+from model.mel import hz_to_mel, mel_to_hz
 from tests import reference_features
 from tests.simulated import speech_like
 
