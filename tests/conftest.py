@@ -32,16 +32,19 @@ def simulated_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_cli(
-    *arguments: str | Path, stdin: bytes | None = None, timeout: float = 120, **env: str
+    *arguments: str | Path, stdin: bytes | None = None, timeout: float = 240, **env: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """The program as a user starts it, in a process of its own."""
+    """The program as a user starts it, in a process of its own.
+
+    On one thread: two training processes on two cores would spin on each other's barriers.
+    """
     return subprocess.run(
         [sys.executable, "-m", "agent.cli", *map(str, arguments)],
         input=stdin,
         capture_output=True,
         timeout=timeout,
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": "160", **env},
+        env={**os.environ, "COLUMNS": "160", "OMP_NUM_THREADS": "1", **env},
         check=False,
     )
 
@@ -50,8 +53,6 @@ def run_cli(
 def simulated_model(simulated_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model trained for a few epochs on the simulated corpus, by the command."""
     path = tmp_path_factory.mktemp("model") / "simulated.onnx"
-    done = run_cli(
-        "train", simulated_corpus, "-o", path, "--epochs", "2", "--split-by", "group", timeout=170
-    )
+    done = run_cli("train", simulated_corpus, "-o", path, "--epochs", "2", "--split-by", "group")
     assert done.returncode == 0, done.stderr.decode()
     return path
