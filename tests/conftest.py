@@ -31,20 +31,22 @@ def simulated_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus") / "simulated")
 
 
+#: One thread: two training processes on two cores would spin on each other's barriers, and results
+#: depend on the number of threads in the last bits.
+CLI_ENV = {**os.environ, "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
+
+
 def run_cli(
     *arguments: str | Path, stdin: bytes | None = None, timeout: float = 240, **env: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """The program as a user starts it, in a process of its own.
-
-    On one thread: two training processes on two cores would spin on each other's barriers.
-    """
+    """The program as a user starts it, in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "agent.cli", *map(str, arguments)],
         input=stdin,
         capture_output=True,
         timeout=timeout,
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": "160", "OMP_NUM_THREADS": "1", **env},
+        env={**CLI_ENV, **env},
         check=False,
     )
 

@@ -53,7 +53,7 @@ def test_json(clip: Path, simulated_model: Path) -> None:
 
 
 def test_table(clip: Path, simulated_model: Path) -> None:
-    done = run_cli("classify", clip, "--model", simulated_model)
+    done = run_cli("classify", clip, "--model", simulated_model, COLUMNS="400")
     assert done.returncode == 0
     text = done.stdout.decode()
     assert "simC" in text

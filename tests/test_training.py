@@ -19,7 +19,7 @@ from export.engine import load_engine  # noqa: E402
 from model.augment import AUGMENTATIONS  # noqa: E402
 from model.features import WINDOW_FRAMES, FrontEndConfig, extract  # noqa: E402
 from model.training_data import ClipData, RandomWindows  # noqa: E402
-from tests.conftest import ROOT, run_cli  # noqa: E402
+from tests.conftest import CLI_ENV, ROOT, run_cli  # noqa: E402
 from tests.simulated import RATE_HZ, speech_like, write_corpus  # noqa: E402
 
 
@@ -49,6 +49,7 @@ def test_resume_after_a_kill_gives_the_same_model(tiny_corpus: Path, tmp_path: P
     process = subprocess.Popen(
         [sys.executable, "-m", "agent.cli", *train_arguments(tiny_corpus, killed)],
         cwd=ROOT,
+        env=CLI_ENV,
         stderr=subprocess.PIPE,
         text=True,
     )
