@@ -92,8 +92,9 @@ def _convolution_gradients(
     kernel: Tensor,
     stride: int,
     padding: int,
-    wanted: tuple[bool, bool, bool],
-) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    *,
+    states_too: bool,
+) -> tuple[Tensor | None, Tensor]:
     """Gradients of a convolution along the positions, over all steps at once.
 
     Args:
@@ -102,29 +103,26 @@ def _convolution_gradients(
         kernel: ``(TAPS, in, out)``.
         stride: along the positions.
         padding: zeros at either end.
-        wanted: of states, kernel, bias.
+        states_too: whether the gradient of the states is wanted as well.
 
     Returns:
-        gradients of states (as ``states``), kernel (as ``kernel``) and bias ``(out,)``.
+        gradients of states (as ``states``) and kernel (as ``kernel``).
     """
-    grad_states, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+    grad_states, grad_weight, _ = torch.ops.aten.convolution_backward(
         _image(grad_gates),
         _image(states),
         _image_kernel(kernel),
-        [kernel.shape[2]],
+        None,
         [stride, 1],
         [padding, 0],
         [1, 1],
         False,
         [0, 0],
         1,
-        list(wanted),
+        [states_too, True, False],
     )
-    return (
-        grad_states.permute(0, 2, 3, 1) if wanted[0] else None,
-        grad_weight.squeeze(-1).permute(2, 1, 0),
-        grad_bias if wanted[2] else None,
-    )
+    states_gradient = grad_states.permute(0, 2, 3, 1) if states_too else None
+    return states_gradient, grad_weight.squeeze(-1).permute(2, 1, 0)
 
 
 def _run_forward(
@@ -255,12 +253,13 @@ class _Recurrence(torch.autograd.Function):
                 d_image = d.view(positions, batch, 4 * filters)
                 grad_hidden = _convolve_positions(d_image, weight_back)
         grad_gates = gates.view(steps, *shape[:2], 4 * filters)
-        _, grad_kernel, _ = _convolution_gradients(
-            grad_gates, hidden[:steps], kernel, 1, 1, (False, True, False)
+        _, grad_kernel = _convolution_gradients(
+            grad_gates, hidden[:steps], kernel, 1, 1, states_too=False
         )
-        grad_x, grad_kernel_in, grad_bias = _convolution_gradients(
-            grad_gates, x, kernel_in, ctx.stride, 0, (ctx.needs_input_grad[0], True, True)
+        grad_x, grad_kernel_in = _convolution_gradients(
+            grad_gates, x, kernel_in, ctx.stride, 0, states_too=ctx.needs_input_grad[0]
         )
+        grad_bias = gates.view(-1, 4 * filters).sum(dim=0)
         ctx.buffers.give_back(*ctx.lent)
         ctx.lent = None
         return grad_x, None, grad_kernel_in, grad_bias, grad_kernel, grad_peephole, None
