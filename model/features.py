@@ -41,8 +41,8 @@ FloatArray = npt.NDArray[np.float32]
 
 WINDOW_FRAMES = 128  #: frames in one network input (the paper's time steps): 1.04 s by default
 BLOCK_FRAMES = 16  #: rows of one FFT / matrix-product block; a multiple of every SIMD width
-_SEGMENT_SAMPLES = 1 << 17  #: samples per pass over a long input
-_BLOCKS_AT_ONCE = 16  #: blocks per pass over a long input; bounds the work arrays
+_SEGMENT_SAMPLES = 5 << 15  #: samples per pass over a long input (5 s)
+_BLOCKS_AT_ONCE = 20  #: blocks per pass over a long input; bounds the work arrays
 
 
 @dataclass(frozen=True)
