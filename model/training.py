@@ -65,7 +65,7 @@ class DeviceModule(lightning.LightningModule):
         logits = self.network(windows)[0]
         loss = torch.nn.functional.cross_entropy(logits, labels)
         hits = (logits.argmax(dim=1) == labels).float().mean()
-        values = {"validation_loss": loss, "validation_accuracy": hits}
+        values = {"val_loss": loss, "val_accuracy": hits}
         self.log_dict(values, prog_bar=True, batch_size=len(labels), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
@@ -240,7 +240,7 @@ def train(
         warm_up(network, windows, targets, config)
         del windows, targets
     module = DeviceModule(network, config)
-    watched = "validation_loss" if validation_clips else None
+    watched = "val_loss" if validation_clips else None
     checkpoint = ModelCheckpoint(
         run_dir,
         filename="best",
@@ -284,7 +284,7 @@ def train(
     validation = {
         name: float(value)
         for name, value in trainer.callback_metrics.items()
-        if name.startswith("validation")
+        if name.startswith("val_")
     }
     return Trained(
         network=module.network.cpu().eval(),

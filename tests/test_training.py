@@ -207,3 +207,15 @@ def test_training_with_augmentation(tiny_corpus: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     assert time.monotonic() - started < 120
+
+
+def test_early_stopping(tiny_corpus: Path, tmp_path: Path) -> None:
+    """Without progress (no learning rate to speak of) training ends long before its last epoch."""
+    done = run_cli(
+        *train_arguments(
+            tiny_corpus, tmp_path / "m.onnx", "--epochs", "60", "--patience", "2",
+            "--learning-rate", "1e-12",
+        )
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert "stopped early after" in done.stderr.decode()
