@@ -52,6 +52,8 @@ def evaluate(
     from model.features import FloatArray, extract
     from model.files import replacing
 
+    if plot is not None:  # its library is an extra: say so before the work, not after it
+        from model.confusion_plot import plot_confusion
     engine = open_engine(None if model == "builtin" else Path(model), threads)
     data = read_corpus(corpus)
     if split is not None:
@@ -78,8 +80,6 @@ def evaluate(
         with replacing(output) as temporary:
             temporary.write_text(json.dumps(report, ensure_ascii=False, indent=1))
     if plot is not None:
-        from model.confusion_plot import plot_confusion
-
         title = (
             f"{data.name}: {100 * result.windows.accuracy:.1f} % of "
             f"{result.windows.count} windows (cells in % of the row)"
