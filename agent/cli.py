@@ -7,13 +7,16 @@ from typing import Annotated
 import typer
 
 from agent import __version__
+from agent.commands.bench import bench
 from agent.commands.classify import classify
 from agent.commands.crossval import crossval
 from agent.commands.devices import devices
 from agent.commands.evaluate import evaluate
+from agent.commands.export import export
 from agent.commands.info import info
 from agent.commands.listen import listen
 from agent.commands.train import train
+from agent.commands.verify import verify
 
 app = typer.Typer(
     name="devrec-agent",
@@ -30,6 +33,9 @@ app.command()(info)
 app.command()(train)
 app.command()(evaluate)
 app.command()(crossval)
+app.command()(export)
+app.command()(verify)
+app.command()(bench)
 
 
 def _version(wanted: bool) -> None:

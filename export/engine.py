@@ -29,11 +29,17 @@ class Engine(Protocol):
 
     Attributes:
         metadata: labels, front end and provenance of the model.
+        properties: the metadata of the model file as it stands there.
         description: runtime and device in words, for reports.
+        precision: ``fp32``, ``fp16`` or ``int8``.
     """
 
     metadata: ModelMetadata
-    description: str
+    properties: dict[str, str]
+    precision: str
+
+    @property
+    def description(self) -> str: ...
 
     def run(self, windows: FloatArray) -> Scores:
         """Score windows.
@@ -48,15 +54,22 @@ class Engine(Protocol):
 
 
 def load_engine(path: Path, threads: int = 1) -> Engine:
-    """Load a model file into the engine of this machine.
+    """Load an engine from its file.
 
     Args:
-        path: an ``.onnx`` model file.
-        threads: threads per call.
+        path: an ``.onnx`` model file (ONNX Runtime) or a ``.plan`` with its sidecar (TensorRT).
+        threads: threads per call, on a CPU.
 
     Raises:
         ModelError: missing, foreign or damaged file.
+        EngineError: a plan that cannot run on this machine.
+        MissingDependencyError: TensorRT is not installed.
     """
-    from export.onnxruntime_engine import OnnxRuntimeEngine  # onnxruntime takes 0.1 s to import
+    # Each runtime is imported where it is used: they take 0.1 s and more.
+    if path.suffix == ".plan":
+        from export.tensorrt_engine import TensorRTEngine
+
+        return TensorRTEngine(path)
+    from export.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(path, threads=threads)

@@ -9,23 +9,14 @@ folded into the weights around them. Weights are folded in float64 and stored as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-from onnx import (
-    GraphProto,
-    ModelProto,
-    NodeProto,
-    TensorProto,
-    ValueInfoProto,
-    checker,
-    helper,
-    numpy_helper,
-)
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, helper, numpy_helper
 
 from export.engine import EMBEDDING, INPUT, LOGITS
+from export.graph_builder import Array, GraphBuilder
 from model.features import WINDOW_FRAMES
 from model.metadata import ModelMetadata
 from model.window_statistics import SOFTNESS, STATISTICS_CLIP, VARIANCE_FLOOR
@@ -33,65 +24,12 @@ from model.window_statistics import SOFTNESS, STATISTICS_CLIP, VARIANCE_FLOOR
 if TYPE_CHECKING:
     from model.network import DeviceNetwork
 
-Array = npt.NDArray[np.float64]
 OPSET = 17  # LayerNormalization; ONNX Runtime >= 1.12, TensorRT >= 8.6
 IR_VERSION = 9  # readable by the ONNX Runtime of JetPack 6
 TAPS = 3
 
 
-class GraphBuilder:
-    """Collects nodes and constants; every method returns the name of its result."""
-
-    def __init__(self) -> None:
-        self.nodes: list[NodeProto] = []
-        self.constants: list[TensorProto] = []
-        self._count = 0
-
-    def constant(self, value: npt.ArrayLike, dtype: type = np.float32, hint: str = "c") -> str:
-        """Add an initializer."""
-        name = self._name(hint)
-        self.constants.append(
-            numpy_helper.from_array(np.array(value, dtype=dtype, order="C"), name)
-        )
-        return name
-
-    def integers(self, *values: int) -> str:
-        """Add an int64 vector."""
-        return self.constant(values, np.int64, "i")
-
-    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
-        """Add a node with one output of interest; further outputs are named ``name_k``."""
-        name = self._name(operator.lower())
-        names = [name, *(f"{name}_{k}" for k in range(1, outputs))]
-        self.nodes.append(helper.make_node(operator, inputs, names, name=name, **attributes))
-        return name
-
-    def named(self, result: str, name: str) -> None:
-        """Give a result a public name."""
-        self.nodes.append(helper.make_node("Identity", [result], [name], name=name))
-
-    def linear(self, x: str, weight: Array, bias: Array) -> str:
-        """``x @ weight + bias`` with ``weight`` as ``(in, out)``."""
-        product = self.add("MatMul", x, self.constant(weight, hint="w"))
-        return self.add("Add", product, self.constant(bias, hint="b"))
-
-    def slice(self, x: str, axis: int, start: int, stop: int, step: int = 1) -> str:
-        """``x[start:stop:step]`` along one axis."""
-        return self.add(
-            "Slice",
-            x,
-            self.integers(start),
-            self.integers(stop),
-            self.integers(axis),
-            self.integers(step),
-        )
-
-    def _name(self, hint: str) -> str:
-        self._count += 1
-        return f"{hint}_{self._count}"
-
-
-class _Weights:
+class Weights:
     """The network's parameters and buffers as float64 arrays, by dotted name."""
 
     def __init__(self, state: Mapping[str, Array]) -> None:
@@ -100,38 +38,58 @@ class _Weights:
     def __call__(self, name: str) -> Array:
         return self._state[name]
 
+    def get(self, name: str) -> Array | None:
+        return self._state.get(name)
+
     def batch_norm(self, name: str, eps: float) -> tuple[Array, Array]:
         """Inference-mode batch norm as ``scale * x + offset``."""
         scale = self(f"{name}.weight") / np.sqrt(self(f"{name}.running_var") + eps)
         return scale, self(f"{name}.bias") - scale * self(f"{name}.running_mean")
 
 
-def build_model(network: DeviceNetwork, metadata: ModelMetadata) -> ModelProto:
+ConvLSTMs = Callable[[GraphBuilder, Weights, "DeviceNetwork", str], str]
+
+
+def build_model(
+    network: DeviceNetwork, metadata: ModelMetadata, convlstms: ConvLSTMs | None = None
+) -> ModelProto:
     """Build the ONNX model of a trained network.
 
     Args:
         network: in any mode; running statistics are used.
         metadata: travels in ``metadata_props``.
+        convlstms: another way to write the ConvLSTMs, for comparisons.
 
     Returns:
         a checked model with input ``features (n, 128, 73)`` and outputs ``logits (n, devices)``
         and ``embedding (n, 128)``.
     """
     config = network.config
+    convlstms = convlstms or scanned_convlstms
     state = {
         name: tensor.detach().cpu().double().numpy()
         for name, tensor in network.state_dict().items()
     }
-    weights = _Weights(state)
+    weights = Weights(state)
     g = GraphBuilder()
     x = _input_norm(g, weights, config.n_static, config.n_mels, config.level_free)
-    states = _trunk(g, weights, network, x)
+    # Batch norm 2 folds into the BiLSTM's input weights.
+    scale, offset = weights.batch_norm("norm2", network.norm2.eps)
+    positions = network.convlstm2.positions
+    states = _bilstm(
+        g,
+        weights,
+        convlstms(g, weights, network, x),
+        np.tile(scale, positions),
+        np.tile(offset, positions),
+    )
     if config.profile == "paper":
         embedding = _paper_head(g, weights, network, states)
     else:
         embedding = _default_head(g, weights, network, states, x)
     g.named(embedding, EMBEDDING)
-    g.named(g.linear(embedding, weights("classifier.weight").T, weights("classifier.bias")), LOGITS)
+    classifier = weights("classifier.weight").T, weights("classifier.bias")
+    g.named(g.linear(embedding, *classifier, "classifier"), LOGITS)
     window: list[str | int | None] = ["n", WINDOW_FRAMES, config.n_features]
     graph = helper.make_graph(
         g.nodes,
@@ -156,7 +114,7 @@ def build_model(network: DeviceNetwork, metadata: ModelMetadata) -> ModelProto:
     return model
 
 
-def _input_norm(g: GraphBuilder, weights: _Weights, n_static: int, n_mels: int, level: bool) -> str:
+def _input_norm(g: GraphBuilder, weights: Weights, n_static: int, n_mels: int, level: bool) -> str:
     """Level removal and standardisation: ``(n, 128, 73)`` in, the same shape out."""
     mean, scale = weights("input_norm.mean"), weights("input_norm.scale")
     x = INPUT
@@ -169,64 +127,82 @@ def _input_norm(g: GraphBuilder, weights: _Weights, n_static: int, n_mels: int, 
         select[3 * n_static :, 3 * n_static :] = 1.0 / n_mels
         window_mean = g.add("ReduceMean", x, axes=[1], keepdims=1)
         x = g.add("Sub", x, g.add("MatMul", window_mean, g.constant(select)))
-    x = g.add("Sub", x, g.constant(mean))
-    return g.add("Mul", x, g.constant(scale))
+    x = g.add("Sub", x, g.constant(mean, name="input_norm.mean"))
+    return g.add("Mul", x, g.constant(scale, name="input_norm.scale"))
 
 
-def _trunk(g: GraphBuilder, weights: _Weights, network: DeviceNetwork, x: str) -> str:
-    """ConvLSTMs and BiLSTM: ``(n, 128, 73)`` to ``(128, 2, n, units)``."""
+def scanned_convlstms(g: GraphBuilder, weights: Weights, network: DeviceNetwork, x: str) -> str:
+    """Both ConvLSTMs as scans: ``(n, 128, 73)`` to hidden states ``(128, n, positions filters)``.
+
+    Batch norm 2 is left to what reads the states.
+    """
     first, second = network.convlstm1, network.convlstm2
     steps = g.add("Transpose", x, perm=[1, 0, 2])  # (T, n, 73)
+    # A 74th feature that is always 1 carries the bias, which saves a pass over all gates.
+    n_features = network.config.n_features
+    ends = g.integers(0, 0, 0, 0, 0, 1)
+    steps = g.add("Pad", steps, ends, g.constant(1.0))
     taps = np.arange(first.positions)[:, None] * first.stride + np.arange(TAPS)
-    seen = g.add("Gather", steps, g.constant(taps, np.int64), axis=2)  # (T, n, P, 3)
+    taps = np.concatenate([taps, np.full((first.positions, 1), n_features)], axis=1)
+    seen = g.add("Gather", steps, g.constant(taps, np.int64), axis=2)  # (T, n, P, 4)
     kernel = weights("convlstm1.input_kernel").reshape(TAPS, -1)  # one input channel
-    gates = g.linear(seen, kernel, weights("convlstm1.bias"))
+    kernel = np.concatenate([kernel, weights("convlstm1.bias")[None]])
+    gates = g.add("MatMul", seen, g.constant(kernel, name="convlstm1.input.weight"))
     hidden = _scan(g, weights, "convlstm1", gates, first.positions, first.filters)
-    # Batch norm 1 folds into the second input convolution (it has no padding, so exactly).
-    scale, offset = weights.batch_norm("norm1", network.norm1.eps)
-    kernel = weights("convlstm2.input_kernel").reshape(TAPS * first.filters, -1)  # tap-major
-    bias = weights("convlstm2.bias") + np.tile(offset, TAPS) @ kernel
-    kernel = np.tile(scale, TAPS)[:, None] * kernel
-    last = (second.positions - 1) * second.stride + 1
-    parts = [g.slice(hidden, 2, k, k + last, second.stride) for k in range(TAPS)]
-    gates = g.linear(g.add("Concat", *parts, axis=3), kernel, bias)
+    kernel, bias = second_input(weights, network)
+    taps = np.arange(second.positions)[:, None] * second.stride + np.arange(TAPS)
+    seen = g.add("Gather", hidden, g.constant(taps.ravel(), np.int64), axis=2)
+    width = TAPS * first.filters
+    seen = g.add("Reshape", seen, g.integers(WINDOW_FRAMES, -1, second.positions, width))
+    gates = g.linear(seen, kernel, bias, "convlstm2.input")
     hidden = _scan(g, weights, "convlstm2", gates, second.positions, second.filters)
-    # Batch norm 2 folds into the BiLSTM's input weights.
-    flat = g.add(
+    return g.add(
         "Reshape", hidden, g.integers(WINDOW_FRAMES, -1, second.positions * second.filters)
     )
-    scale, offset = weights.batch_norm("norm2", network.norm2.eps)
-    return _bilstm(
-        g, weights, flat, np.tile(scale, second.positions), np.tile(offset, second.positions)
-    )
+
+
+def second_input(weights: Weights, network: DeviceNetwork) -> tuple[Array, Array]:
+    """Kernel ``(3 filters, 4 filters)``, tap-major, and bias of the second input convolution.
+
+    Batch norm 1 is folded in, exactly, because the convolution has no padding.
+    """
+    scale, offset = weights.batch_norm("norm1", network.norm1.eps)
+    kernel = weights("convlstm2.input_kernel").reshape(TAPS * len(scale), -1)
+    bias = weights("convlstm2.bias") + np.tile(offset, TAPS) @ kernel
+    return np.tile(scale, TAPS)[:, None] * kernel, bias
 
 
 def _scan(
-    g: GraphBuilder, weights: _Weights, layer: str, gates: str, positions: int, filters: int
+    g: GraphBuilder, weights: Weights, layer: str, gates: str, positions: int, filters: int
 ) -> str:
     """The state recurrence over hoisted gates ``(T, n, P, 4C)``; returns ``(T, n, P, C)``."""
     kernel = weights(f"{layer}.state_kernel").reshape(TAPS * filters, 4 * filters)
-    peephole = weights(f"{layer}.peephole") if f"{layer}.peephole" in weights._state else None
-    body = GraphBuilder()
-    body._count = 1000 * (1 + len(g.nodes))  # names must differ from the outer graph's
+    peephole = weights.get(f"{layer}.peephole")
+    body = GraphBuilder(first=1000 * (1 + len(g.nodes)))  # names must differ from the outer graph's
+    # The three taps of every position side by side: one product per step.
     padded = body.add("Pad", f"{layer}_h", body.integers(0, 1, 0, 0, 1, 0))
-    seen = body.add(
-        "Concat", *(body.slice(padded, 1, k, k + positions) for k in range(TAPS)), axis=2
-    )
-    product = body.add("MatMul", seen, body.constant(kernel))
+    taps = np.arange(positions)[:, None] + np.arange(TAPS)
+    seen = body.add("Gather", padded, body.constant(taps.ravel(), np.int64), axis=1)
+    seen = body.add("Reshape", seen, body.integers(-1, positions, TAPS * filters))
+    product = body.add("MatMul", seen, body.constant(kernel, name=f"{layer}.state.weight"))
     total = body.add("Add", product, f"{layer}_gates")
     split = body.add("Split", total, body.integers(*[filters] * 4), outputs=4, axis=2)
     i, f, o, z = split, f"{split}_1", f"{split}_2", f"{split}_3"
+
+    def peep(weight: Array, gate: int, cell: str) -> str:
+        name = f"{layer}.peephole.{gate}"
+        return body.add("Mul", cell, body.constant(weight[gate], name=name))
+
     if peephole is not None:
-        i = body.add("Add", i, body.add("Mul", f"{layer}_c", body.constant(peephole[0])))
-        f = body.add("Add", f, body.add("Mul", f"{layer}_c", body.constant(peephole[1])))
+        i = body.add("Add", i, peep(peephole, 0, f"{layer}_c"))
+        f = body.add("Add", f, peep(peephole, 1, f"{layer}_c"))
     kept = body.add("Mul", body.add("Sigmoid", f), f"{layer}_c")
-    cell = body.add("Add", kept, body.add("Mul", body.add("Sigmoid", i), body.add("Tanh", z)))
+    added = body.add("Mul", body.add("Sigmoid", i), body.add("Tanh", z))
+    cell = body.add("Add", kept, added, result=f"{layer}_c_out")
     if peephole is not None:
-        o = body.add("Add", o, body.add("Mul", cell, body.constant(peephole[2])))
-    state = body.add("Mul", body.add("Sigmoid", o), body.add("Tanh", cell))
-    for result, name in ((state, "h_out"), (cell, "c_out"), (state, "y")):
-        body.named(result, f"{layer}_{name}")
+        o = body.add("Add", o, peep(peephole, 2, cell))
+    state = body.add("Mul", body.add("Sigmoid", o), body.add("Tanh", cell), result=f"{layer}_h_out")
+    body.named(state, f"{layer}_y")
 
     def value(name: str, last: int = filters) -> ValueInfoProto:
         return helper.make_tensor_value_info(
@@ -249,7 +225,7 @@ def _scan(
     return f"{scan}_2"
 
 
-def _bilstm(g: GraphBuilder, weights: _Weights, x: str, scale: Array, offset: Array) -> str:
+def _bilstm(g: GraphBuilder, weights: Weights, x: str, scale: Array, offset: Array) -> str:
     """The BiLSTM with an affine input folded in: ``(T, n, in)`` to ``(T, 2, n, units)``."""
     kernels, recurrent, biases = [], [], []
     for suffix in ("", "_reverse"):
@@ -265,9 +241,9 @@ def _bilstm(g: GraphBuilder, weights: _Weights, x: str, scale: Array, offset: Ar
     return g.add(
         "LSTM",
         x,
-        g.constant(np.stack(kernels), hint="w"),
-        g.constant(np.stack(recurrent), hint="w"),
-        g.constant(np.stack(biases), hint="b"),
+        g.constant(np.stack(kernels), name="bilstm.input"),
+        g.constant(np.stack(recurrent), name="bilstm.state"),
+        g.constant(np.stack(biases), name="bilstm.bias"),
         direction="bidirectional",
         hidden_size=recurrent[0].shape[1],
     )
@@ -279,7 +255,7 @@ def _onnx_gates(rows: Array) -> Array:
     return np.concatenate([i, o, f, c])
 
 
-def _paper_head(g: GraphBuilder, weights: _Weights, network: DeviceNetwork, states: str) -> str:
+def _paper_head(g: GraphBuilder, weights: Weights, network: DeviceNetwork, states: str) -> str:
     """Scalar tokens, folded encoders and MLP: ``(128, 2, n, units)`` to the embedding."""
     units = network.config.lstm_units
     last = g.add("Gather", states, g.constant(WINDOW_FRAMES - 1, np.int64), axis=0)  # (2, n, u)
@@ -287,6 +263,10 @@ def _paper_head(g: GraphBuilder, weights: _Weights, network: DeviceNetwork, stat
     first = g.add("Gather", states, g.constant(0, np.int64), axis=0)
     backward = g.add("Gather", first, g.constant(1, np.int64), axis=0)
     tokens = g.add("Concat", forward, backward, axis=1)  # (n, 2 units)
+
+    def part(quantity: str, values: Array) -> str:
+        return g.constant(values.reshape(1, -1, 1, 1), name=f"{name}.{quantity}")
+
     for index, encoder in enumerate(network.encoders):
         slope, offset, gain, constant = (
             value.detach().cpu().double().numpy()
@@ -306,25 +286,27 @@ def _paper_head(g: GraphBuilder, weights: _Weights, network: DeviceNetwork, stat
         )
         column = g.add("Reshape", tokens, g.integers(-1, 1, 2 * units, 1))
         row = g.add("Reshape", tokens, g.integers(-1, 1, 1, 2 * units))
-        scores = g.add("Mul", column, g.constant(slope.reshape(1, -1, 1, 1)))
-        scores = g.add("Add", scores, g.constant(offset.reshape(1, -1, 1, 1)))
+        scores = g.add("Mul", column, part("slope", slope))
+        scores = g.add("Add", scores, part("offset", offset))
         attention = g.add("Softmax", g.add("Mul", scores, row), axis=3)
         mixed = g.add("MatMul", attention, column)  # (n, heads, tokens, 1)
-        mixed = g.add("Mul", mixed, g.constant(gain.reshape(1, -1, 1, 1)))
+        mixed = g.add("Mul", mixed, part("gain", gain))
         mixed = g.add("ReduceSum", mixed, g.integers(1, 3), keepdims=0)
-        tokens = g.add("Add", g.add("Add", tokens, mixed), g.constant(added))
-    return g.add("Relu", g.linear(tokens, weights("mlp.weight").T, weights("mlp.bias")))
+        tokens = g.add(
+            "Add", g.add("Add", tokens, mixed), g.constant(added, name=f"{name}.constant")
+        )
+    return g.add("Relu", g.linear(tokens, weights("mlp.weight").T, weights("mlp.bias"), "mlp"))
 
 
 def _default_head(
-    g: GraphBuilder, weights: _Weights, network: DeviceNetwork, states: str, x: str
+    g: GraphBuilder, weights: Weights, network: DeviceNetwork, states: str, x: str
 ) -> str:
     """Time tokens, encoders, pooling, statistics and MLP, to the embedding ``(n, 128)``."""
     config = network.config
     width = 2 * config.lstm_units
     sequence = g.add("Transpose", states, perm=[2, 0, 1, 3])  # (n, T, 2, units)
     sequence = g.add("Reshape", sequence, g.integers(-1, WINDOW_FRAMES, width))
-    tokens = g.linear(sequence, weights("project.weight").T, weights("project.bias"))
+    tokens = g.linear(sequence, weights("project.weight").T, weights("project.bias"), "project")
     for index in range(len(network.encoders)):
         tokens = _token_encoder(
             g, weights, f"encoders.{index}", tokens, config.heads, config.head_dim
@@ -355,8 +337,8 @@ def _default_head(
     split = 2 * config.token_dim
     whiten = weights("statistics.whitening") @ kernel[split:]
     bias = weights("mlp.bias") * scale + offset - weights("statistics.mean") @ whiten
-    total = g.add("MatMul", statistics, g.constant(whiten, hint="w"))
-    total = g.add("Add", total, g.linear(pooled, kernel[:split], bias))
+    total = g.add("MatMul", statistics, g.constant(whiten, name="mlp.statistics.weight"))
+    total = g.add("Add", total, g.linear(pooled, kernel[:split], bias, "mlp"))
     return g.add("Relu", total)
 
 
@@ -366,30 +348,34 @@ def _variance(g: GraphBuilder, x: str, mean: str) -> str:
     return g.add("ReduceMean", g.add("Mul", centred, centred), axes=[1], keepdims=1)
 
 
-def _layer_norm(g: GraphBuilder, weights: _Weights, name: str, x: str) -> str:
-    scale, offset = g.constant(weights(f"{name}.weight")), g.constant(weights(f"{name}.bias"))
+def _layer_norm(g: GraphBuilder, weights: Weights, name: str, x: str) -> str:
+    scale, offset = (
+        g.constant(weights(f"{name}.{part}"), name=f"{name}.{part}") for part in ("weight", "bias")
+    )
     return g.add("LayerNormalization", x, scale, offset, axis=-1, epsilon=1e-5)
 
 
 def _token_encoder(
-    g: GraphBuilder, weights: _Weights, name: str, x: str, heads: int, head_dim: int
+    g: GraphBuilder, weights: Weights, name: str, x: str, heads: int, head_dim: int
 ) -> str:
     """Pre-norm encoder over ``(n, T, dim)``."""
 
     def linear(layer: str, value: str) -> str:
-        return g.linear(value, weights(f"{name}.{layer}.weight").T, weights(f"{name}.{layer}.bias"))
+        kernel = weights(f"{name}.{layer}.weight").T
+        return g.linear(value, kernel, weights(f"{name}.{layer}.bias"), f"{name}.{layer}")
 
-    def heads_of(rows: slice, perm: Sequence[int], factor: float = 1.0) -> str:
+    def heads_of(part: str, rows: slice, perm: Sequence[int], factor: float = 1.0) -> str:
         kernel = factor * weights(f"{name}.query_key_value.weight")[rows].T
-        part = g.linear(normed, kernel, factor * weights(f"{name}.query_key_value.bias")[rows])
-        part = g.add("Reshape", part, g.integers(-1, WINDOW_FRAMES, heads, head_dim))
-        return g.add("Transpose", part, perm=list(perm))
+        bias = factor * weights(f"{name}.query_key_value.bias")[rows]
+        result = g.linear(normed, kernel, bias, f"{name}.{part}")
+        result = g.add("Reshape", result, g.integers(-1, WINDOW_FRAMES, heads, head_dim))
+        return g.add("Transpose", result, perm=list(perm))
 
     inner = heads * head_dim
     normed = _layer_norm(g, weights, f"{name}.attention_norm", x)
-    query = heads_of(slice(0, inner), (0, 2, 1, 3), head_dim**-0.5)  # (n, heads, T, d)
-    key = heads_of(slice(inner, 2 * inner), (0, 2, 3, 1))  # (n, heads, d, T)
-    value = heads_of(slice(2 * inner, 3 * inner), (0, 2, 1, 3))
+    query = heads_of("query", slice(0, inner), (0, 2, 1, 3), head_dim**-0.5)  # (n, heads, T, d)
+    key = heads_of("key", slice(inner, 2 * inner), (0, 2, 3, 1))  # (n, heads, d, T)
+    value = heads_of("value", slice(2 * inner, 3 * inner), (0, 2, 1, 3))
     attention = g.add("Softmax", g.add("MatMul", query, key), axis=-1)
     mixed = g.add("Transpose", g.add("MatMul", attention, value), perm=[0, 2, 1, 3])
     mixed = g.add("Reshape", mixed, g.integers(-1, WINDOW_FRAMES, inner))

@@ -12,7 +12,9 @@ from model.errors import ModelError
 from model.features import FloatArray
 from model.metadata import ModelMetadata
 
-LARGEST_BATCH = 64  #: windows per call of the runtime; more would only take memory
+#: Windows per call of the runtime. Larger batches are slower, because the gates of all 128 steps
+#: (3 MB a window) leave the cache, and take memory.
+LARGEST_BATCH = 8
 
 
 class OnnxRuntimeEngine:
@@ -24,6 +26,10 @@ class OnnxRuntimeEngine:
 
     Raises:
         ModelError: missing, not ONNX, not a devrec-agent model, or inconsistent with itself.
+
+    Attributes:
+        properties: the file's metadata as it stands there.
+        precision: ``fp32``, ``fp16`` or ``int8``.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
@@ -42,8 +48,9 @@ class OnnxRuntimeEngine:
         except Exception as error:  # onnxruntime raises a class of its own per failure kind
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(f"{path}: not a loadable ONNX file ({reason})") from error
-        properties = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.metadata = ModelMetadata.from_properties(properties, str(path))
+        self.properties = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.metadata = ModelMetadata.from_properties(self.properties, str(path))
+        self.precision = str(self.metadata.provenance.get("precision", "fp32"))
         self._check_shapes(str(path))
         self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, {threads} thread(s)"
 

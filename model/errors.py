@@ -32,6 +32,18 @@ class ModelError(DevrecError):
     exit_code = 4
 
 
+class EngineError(DevrecError):
+    """An engine that cannot be built or run here: no GPU, no driver, made for another machine."""
+
+    exit_code = 8
+
+
+class ParityError(DevrecError):
+    """Two engines that should compute the same do not."""
+
+    exit_code = 9
+
+
 class CorpusError(DevrecError):
     """A corpus that cannot be read or cannot be split as asked."""
 

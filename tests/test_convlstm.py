@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 
 from model.convlstm import ConvLSTM1d  # noqa: E402
-from tests.naive_convlstm import naive_forward  # noqa: E402
+from model.naive_convlstm import naive_forward  # noqa: E402
 
 
 @pytest.mark.parametrize("peepholes", [False, True])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.commands.common import (
+    EngineOption,
     ModelOption,
     ThreadsOption,
     complain,
@@ -44,6 +45,7 @@ def classify(
     ] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="Candidates to show per file.")] = 5,
     threads: ThreadsOption = 1,
+    engine_choice: EngineOption = "auto",
 ) -> None:
     """Tell which device recorded each file.
 
@@ -52,7 +54,7 @@ def classify(
     """
     from agent.classification import classify_audio
 
-    engine = open_engine(model, threads)
+    engine = open_engine(model, threads, engine_choice)
     results: list[Classification] = []
     failed = False
     for name in files:

@@ -28,12 +28,22 @@ ModelOption = Annotated[
         "--model",
         "-m",
         envvar="DEVREC_AGENT_MODEL",
-        help="Model file (.onnx); the built-in model of 40 phones without it.",
+        help="Model file (.onnx) or engine (.plan); the built-in model of 40 phones without it.",
         show_default=False,
     ),
 ]
 ThreadsOption = Annotated[
     int, typer.Option("--threads", min=1, max=64, help="Threads of the engine.")
+]
+
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        envvar="DEVREC_AGENT_ENGINE",
+        help="auto (TensorRT where `export` has built a plan, else ONNX Runtime), onnx or "
+        "tensorrt.",
+    ),
 ]
 
 #: Modules of the ``train`` extra, for the hint when one is missing.
@@ -93,9 +103,10 @@ def progress_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def open_engine(model: Path | None, threads: int) -> Engine:
-    """Load the given model or the built-in one."""
-    from export.engine import load_engine
+def open_engine(model: Path | None, threads: int, engine: str = "auto") -> Engine:
+    """Load the given model or the built-in one into the engine asked for."""
+    from export.engine_choice import choose_engine
     from model.builtin import BUILTIN_MODEL
 
-    return load_engine(model if model is not None else BUILTIN_MODEL, threads=threads)
+    path = model if model is not None else BUILTIN_MODEL
+    return choose_engine(path, engine, threads, complain)

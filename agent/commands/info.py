@@ -7,19 +7,20 @@ from typing import Annotated
 
 import typer
 
-from agent.commands.common import ModelOption, console, open_engine, reports_errors
+from agent.commands.common import EngineOption, ModelOption, console, open_engine, reports_errors
 
 
 @reports_errors
 def info(
     model: ModelOption = None,
+    engine_choice: EngineOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="All metadata as one object.")] = False,
 ) -> None:
     """Show what a model knows: devices, front end, and where it comes from."""
     from rich.table import Table
     from rich.text import Text
 
-    engine = open_engine(model, threads=1)
+    engine = open_engine(model, 1, engine_choice)
     metadata = engine.metadata
     if as_json:
         properties = {

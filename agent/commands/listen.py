@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.commands.common import (
+    EngineOption,
     ModelOption,
     ThreadsOption,
     console,
@@ -48,6 +49,7 @@ def listen(
     ] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="Candidates to show.")] = 5,
     threads: ThreadsOption = 1,
+    engine_choice: EngineOption = "auto",
 ) -> None:
     """Score an input window by window until it ends or Ctrl-C.
 
@@ -60,7 +62,7 @@ def listen(
 
     # A service manager stops with SIGTERM: leave the same way as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    engine = open_engine(model, threads)
+    engine = open_engine(model, threads, engine_choice)
     stream = open_source(source, fast=fast)
     listener = Listener(engine, stream, hop_s, memory_s)
     try:

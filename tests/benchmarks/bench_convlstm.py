@@ -23,7 +23,7 @@ from rich.table import Table
 from torch import Tensor
 
 from model.convlstm import ConvLSTM1d
-from tests.naive_convlstm import naive_forward, naive_forward_by_gate
+from model.naive_convlstm import naive_forward, naive_forward_by_gate
 
 REQUIRED = 6.0
 

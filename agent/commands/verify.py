@@ -1,0 +1,110 @@
+"""``devrec-agent verify``: do two engines compute the same?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.commands.common import ThreadsOption, console, reports_errors
+from agent.commands.export import ClipsOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from export.engine import Engine
+    from export.parity import Difference
+
+
+@reports_errors
+def verify(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Engine (.onnx or .plan).")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Engine (.onnx or .plan).")],
+    clips: ClipsOption = None,
+    threads: ThreadsOption = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as one object.")] = False,
+) -> None:
+    """Compare two engines on random windows, and on recordings where some are given.
+
+    The bounds are those of the coarser precision. Exit code 0 when they agree, 9 when they do not,
+    4 or 8 when one of them cannot be loaded.
+    """
+    from agent.clip_windows import windows_of_clips
+    from export.exporting import check_parity
+    from export.parity import ParityRecord, difference
+    from export.precision import PRECISIONS
+    from model.errors import ModelError
+
+    engines = [_load(path, threads) for path in (first, second)]
+    a, b = (engine.metadata for engine in engines)
+    for what, same in (
+        ("devices", a.labels == b.labels),
+        ("front ends", a.front_end == b.front_end),
+        ("windows", a.window_frames == b.window_frames),
+    ):
+        if not same:
+            raise ModelError(f"{first} and {second} have other {what}: nothing to compare")
+    precision = max((engine.precision for engine in engines), key=PRECISIONS.index)
+    record = ParityRecord.from_properties(engines[0].properties, str(first))
+    sets = {"random": record.windows(a.window_frames)}
+    if clips:
+        sets["real"] = windows_of_clips(clips, a.front_end, a.window_frames)
+    found = [
+        (name, str(first), difference(*(engine.run(windows) for engine in engines)))
+        for name, windows in sets.items()
+    ]
+    if as_json:
+        report = {
+            "engines": [engine.description for engine in engines],
+            "bounds": precision,
+            "parity": [{"windows": name, **d.to_dict()} for name, _, d in found],
+        }
+        print(json.dumps(report, ensure_ascii=False))
+    else:
+        title = f"{second} ({engines[1].description})\nagainst {first} ({engines[0].description})"
+        console().print(parity_table(title, found, precision))
+    for name, _, measured in found:
+        check_parity(measured, precision, f"on {name} windows")
+
+
+def _load(path: Path, threads: int) -> Engine:
+    from export.engine import load_engine
+
+    return load_engine(path, threads)
+
+
+def parity_table(title: str, rows: Iterable[tuple[str, str, Difference]], precision: str) -> Table:
+    """Differences beside their bounds."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from export.parity import BOUNDS
+
+    bounds = BOUNDS[precision]
+    table = Table(title=Text(title), title_justify="left")
+    for column in ("windows", "reference"):
+        table.add_column(column, overflow="fold")
+    for column in ("n", "logits", "embedding", "same best"):
+        table.add_column(column, justify="right")
+    for windows, reference, found in rows:
+        table.add_row(
+            windows,
+            Text(reference),
+            str(found.windows),
+            f"{found.logits:.2g}",
+            f"{found.embedding:.2g}",
+            f"{100 * found.top1:.1f} %",
+        )
+    table.add_section()
+    table.add_row(
+        "bound",
+        precision,
+        "",
+        f"{bounds.logits:g}",
+        f"{bounds.embedding:g}",
+        f"{100 * bounds.top1:g} %",
+    )
+    return table

@@ -1,0 +1,335 @@
+"""Making engines from a model file: rewrite, build, compare with PyTorch, and only then keep."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from export.calibration import measure_ranges
+from export.cuda_runtime import CudaRuntime, Gpu
+from export.engine import Engine, Scores, load_engine
+from export.engine_cache import cached_plan, timing_cache_path
+from export.onnxruntime_engine import OnnxRuntimeEngine
+from export.parity import BOUNDS, Difference, ParityRecord, difference
+from export.precision import Precision, to_half, to_int8
+from export.sidecar import Sidecar, sha256_of, sidecar_path
+from export.tensorrt_api import Flavour, TensorRT, load_tensorrt
+from export.tensorrt_build import BuildOptions, Progress, build_plan
+from model.errors import DevrecError, EngineError, ModelError, ParityError, UsageError
+from model.features import FloatArray
+from model.files import replacing
+from model.metadata import KEY_PREFIX
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An engine against its reference on one set of windows.
+
+    Attributes:
+        windows: ``random`` or ``real``.
+        reference: whose answers it was compared with.
+        difference: what was found.
+    """
+
+    windows: str
+    reference: str
+    difference: Difference
+
+
+@dataclass
+class ExportReport:
+    """What an export made.
+
+    Attributes:
+        path: the engine file.
+        precision: of its products.
+        engine: runtime and device that it was compared on.
+        comparisons: with PyTorch.
+        notes: what the user should know.
+        build_s: seconds that the build took.
+    """
+
+    path: Path
+    precision: Precision
+    engine: str = ""
+    comparisons: list[Comparison] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    build_s: float = 0.0
+
+
+class Source:
+    """A float32 model file to make engines from.
+
+    Args:
+        path: the ``.onnx`` file.
+
+    Raises:
+        ModelError: not a devrec-agent model, or one that is not float32.
+
+    Attributes:
+        windows: float32 ``(n, 128, 73)``, windows of real recordings to compare on and to measure
+            ranges with; empty until some are set.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.engine = OnnxRuntimeEngine(path)
+        if self.engine.precision != "fp32":
+            raise ModelError(
+                f"{path}: is {self.engine.precision} already; export from the original"
+            )
+        self.windows: FloatArray = np.zeros((0, *self.engine.window_shape), np.float32)
+        data = path.read_bytes()
+        self.sha256 = sha256_of(data)
+        self.model: ModelProto = onnx.load_from_string(data)
+        self.record = ParityRecord.from_properties(self.engine.properties, str(path))
+        self._real: tuple[str, Scores] | None = None
+
+    def rewritten(
+        self, precision: Precision, *, half_rest: bool, ranges: dict[str, float] | None = None
+    ) -> tuple[ModelProto, dict[str, float]]:
+        """The model in another precision, and the ranges behind int8.
+
+        Args:
+            precision: which.
+            half_rest: for int8, the products that stay out of it in half (GPUs) or float32 (CPUs).
+            ranges: known ranges; measured on the real windows without them.
+
+        Raises:
+            UsageError: int8 without real windows.
+        """
+        if precision == "fp32":
+            return self.model, {}
+        if precision == "fp16":
+            return to_half(self.model), {}
+        if ranges is None:
+            if not len(self.windows):
+                raise UsageError("int8 needs real recordings to measure ranges on (--clips)")
+            ranges = measure_ranges(self.model, self.windows)
+        model = to_int8(self.model, ranges)
+        return (to_half(model) if half_rest else model), ranges
+
+    def compare(self, engine: Engine) -> list[Comparison]:
+        """Compare an engine with PyTorch on random windows, and on real ones where there are any.
+
+        Raises:
+            ParityError: the engine lies outside the bounds of its precision.
+        """
+        drawn = self.record.windows(self.engine.metadata.window_frames)
+        found = [
+            Comparison(
+                "random", "PyTorch (recorded)", difference(self.record.scores, engine.run(drawn))
+            )
+        ]
+        if len(self.windows):
+            reference, scores = self._real_reference()
+            found.append(
+                Comparison("real", reference, difference(scores, engine.run(self.windows)))
+            )
+        for comparison in found:
+            check_parity(
+                comparison.difference, engine.precision, f"on {comparison.windows} windows"
+            )
+        return found
+
+    def _real_reference(self) -> tuple[str, Scores]:
+        """PyTorch's answers on the real windows; ONNX Runtime's where torch is not installed.
+
+        The latter were within the float32 bounds of PyTorch's when the model was written.
+        """
+        if self._real is None:
+            if importlib.util.find_spec("torch") is not None:
+                from export.onnx_file import torch_scores
+                from export.rebuild import rebuild_network
+
+                network = rebuild_network(self.model, str(self.path))
+                self._real = "PyTorch", torch_scores(network, self.windows)
+            else:
+                self._real = "ONNX Runtime fp32", self.engine.run(self.windows)
+        return self._real
+
+
+def check_parity(found: Difference, precision: str, where: str) -> None:
+    """Raise when a difference exceeds the bounds of a precision.
+
+    Raises:
+        ParityError: it does; the message has measure and bound.
+    """
+    bounds = BOUNDS[precision]
+    if not found.within(bounds):
+        raise ParityError(
+            f"{where} the engine differs by {found.logits:.2g} of the largest logit (bound "
+            f"{bounds.logits:g}), {found.embedding:.2g} of the embedding ({bounds.embedding:g}), "
+            f"same best device on {100 * found.top1:.0f} % ({100 * bounds.top1:.0f} %)"
+        )
+
+
+def export_onnx(source: Source, target: Path, precision: Precision) -> ExportReport:
+    """Write the model in another precision as an ONNX file.
+
+    Raises:
+        ParityError: beyond the bounds; nothing is written.
+    """
+    model, _ = source.rewritten(precision, half_rest=False)
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    provenance = {
+        **source.engine.metadata.provenance,
+        "precision": precision,
+        "source sha256": source.sha256,
+    }
+    properties = {
+        **source.engine.properties,
+        KEY_PREFIX + "provenance": json.dumps(provenance, ensure_ascii=False),
+    }
+    onnx.helper.set_model_props(copy, properties)
+    report = ExportReport(target, precision)
+    with replacing(target) as temporary:
+        temporary.write_bytes(copy.SerializeToString())
+        engine = OnnxRuntimeEngine(temporary)
+        report.engine = engine.description
+        report.comparisons = source.compare(engine)
+    return report
+
+
+def export_tensorrt(
+    source: Source,
+    target: Path | None,
+    precision: Precision,
+    options: BuildOptions,
+    *,
+    flavour: Flavour | None = None,
+    ranges: dict[str, float] | None = None,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Build a TensorRT plan for this machine's GPU.
+
+    Args:
+        source: the model.
+        target: the ``.plan`` to write; into the cache, for ``--engine auto``, without it.
+        precision: of the products.
+        options: for the builder.
+        flavour: which TensorRT; whichever is installed without it.
+        ranges: known ranges for int8.
+        progress: told about the builder's steps.
+
+    Raises:
+        EngineError: no GPU where one is needed, or TensorRT refused.
+        ParityError: beyond the bounds; nothing is written.
+    """
+    tensorrt = load_tensorrt(flavour)
+    gpu = _gpu_to_build_on(tensorrt)
+    if target is None:
+        if gpu is None:
+            raise UsageError("without a GPU here, say where the plan goes (-o)")
+        target = cached_plan(source.sha256, tensorrt, gpu, precision)
+    timings = None
+    try:
+        if gpu is not None:
+            timings = timing_cache_path(tensorrt, gpu)
+            timings.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DevrecError(f"{error.filename}: cannot be made: {error.strerror}") from error
+    model, ranges = source.rewritten(precision, half_rest=True, ranges=ranges)
+    report = ExportReport(target, precision)
+    with _staging(target) as temporary:
+        started = time.monotonic()
+        shape = source.engine.window_shape
+        plan = build_plan(tensorrt, model.SerializeToString(), shape, options, timings, progress)
+        report.build_s = time.monotonic() - started
+        report.notes += [f"{tensorrt.name}: {warning}" for warning in plan.warnings]
+        sidecar = Sidecar(
+            plan_sha256=sha256_of(plan.data),
+            model_sha256=source.sha256,
+            precision=precision,
+            flavour=tensorrt.flavour,
+            tensorrt=tensorrt.version,
+            gpu=gpu.name if gpu else "",
+            compute_capability=gpu.compute_capability if gpu else "",
+            batch=options.batch,
+            hardware_compatible=options.hardware_compatible,
+            version_compatible=options.version_compatible,
+            workspace_mib=options.workspace_mib,
+            ranges=ranges,
+            properties=source.engine.properties,
+            parity={},
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+        temporary.write_bytes(plan.data)
+        sidecar.write(temporary)
+        _compare_plan(source, temporary, model, sidecar, gpu, report)
+    return report
+
+
+def _gpu_to_build_on(tensorrt: TensorRT) -> Gpu | None:
+    """The GPU; None where only TensorRT for RTX is content without."""
+    try:
+        return CudaRuntime().gpu
+    except EngineError as error:
+        if tensorrt.flavour == "tensorrt-rtx":
+            return None
+        raise EngineError(
+            f"{tensorrt.name} builds on the GPU that it builds for: {error}"
+        ) from error
+
+
+def _compare_plan(
+    source: Source,
+    plan: Path,
+    model: ModelProto,
+    sidecar: Sidecar,
+    gpu: Gpu | None,
+    report: ExportReport,
+) -> None:
+    """Parity of the plan itself, or of its graph alone where no GPU can run it."""
+    if gpu is not None:
+        engine = load_engine(plan)
+        report.engine = engine.description
+        report.comparisons = source.compare(engine)
+        parity = {c.windows: c.difference.to_dict() for c in report.comparisons}
+        Sidecar(**{**sidecar.__dict__, "parity": parity}).write(plan)
+        return
+    graph = plan.with_suffix(".onnx")
+    try:
+        graph.write_bytes(model.SerializeToString())
+        stand_in = OnnxRuntimeEngine(graph)
+        stand_in.precision = report.precision
+        report.engine = f"the plan's graph in {stand_in.description}"
+        report.comparisons = source.compare(stand_in)
+    finally:
+        graph.unlink(missing_ok=True)
+    report.notes.append(
+        "no GPU here: the plan was built but never run; it compares itself with PyTorch when it "
+        "is first loaded on a GPU"
+    )
+
+
+@contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """A folder beside the target in which plan and sidecar are made; both move on success."""
+    try:
+        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    except OSError as error:
+        raise DevrecError(f"{target}: cannot be written: {error.strerror}") from error
+    try:
+        temporary = folder / target.name
+        yield temporary
+        temporary.replace(target)
+        sidecar_path(temporary).replace(sidecar_path(target))
+    except OSError as error:
+        raise DevrecError(f"{target}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

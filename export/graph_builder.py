@@ -1,0 +1,71 @@
+"""Writing an ONNX graph node by node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+Array = npt.NDArray[np.float64]
+
+
+class GraphBuilder:
+    """Collects nodes and constants; every method returns the name of its result.
+
+    Args:
+        first: where the numbers in generated names begin.
+    """
+
+    def __init__(self, first: int = 0) -> None:
+        self.nodes: list[NodeProto] = []
+        self.constants: list[TensorProto] = []
+        self._count = first
+
+    def constant(
+        self, value: npt.ArrayLike, dtype: type = np.float32, hint: str = "c", name: str = ""
+    ) -> str:
+        """Add an initializer; weights get a name, by which :mod:`export.rebuild` finds them."""
+        name = name or self._name(hint)
+        self.constants.append(
+            numpy_helper.from_array(np.array(value, dtype=dtype, order="C"), name)
+        )
+        return name
+
+    def integers(self, *values: int) -> str:
+        """Add an int64 vector."""
+        return self.constant(values, np.int64, "i")
+
+    def add(
+        self, operator: str, *inputs: str, outputs: int = 1, result: str = "", **attributes: Any
+    ) -> str:
+        """Add a node with one output of interest; further outputs are named ``name_k``."""
+        name = result or self._name(operator.lower())
+        names = [name, *(f"{name}_{k}" for k in range(1, outputs))]
+        self.nodes.append(helper.make_node(operator, inputs, names, name=name, **attributes))
+        return name
+
+    def named(self, result: str, name: str) -> None:
+        """Give a result a public name."""
+        self.nodes.append(helper.make_node("Identity", [result], [name], name=name))
+
+    def linear(self, x: str, weight: Array, bias: Array, name: str) -> str:
+        """``x @ weight + bias`` with ``weight`` as ``(in, out)``."""
+        product = self.add("MatMul", x, self.constant(weight, name=f"{name}.weight"))
+        return self.add("Add", product, self.constant(bias, name=f"{name}.bias"))
+
+    def slice(self, x: str, axis: int, start: int, stop: int, step: int = 1) -> str:
+        """``x[start:stop:step]`` along one axis."""
+        return self.add(
+            "Slice",
+            x,
+            self.integers(start),
+            self.integers(stop),
+            self.integers(axis),
+            self.integers(step),
+        )
+
+    def _name(self, hint: str) -> str:
+        self._count += 1
+        return f"{hint}_{self._count}"
