@@ -7,7 +7,7 @@ import onnxruntime
 from onnx import ModelProto, TensorProto, helper
 
 from export.engine import INPUT
-from export.precision import product_inputs
+from export.int8 import product_inputs
 from model.errors import ModelError
 from model.features import FloatArray
 
@@ -33,6 +33,8 @@ def measure_ranges(model: ModelProto, windows: FloatArray) -> dict[str, float]:
     if not len(windows):
         raise ModelError("int8 needs windows of real recordings to measure ranges on")
     inputs = product_inputs(model)
+    if not inputs:  # the paper profile: all its 8-bit products have fixed ranges
+        return {}
     probed = ModelProto()
     probed.CopyFrom(model)
     names = sorted(set(inputs.values()))

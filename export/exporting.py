@@ -21,9 +21,11 @@ from export.calibration import measure_ranges
 from export.cuda_runtime import CudaRuntime, Gpu
 from export.engine import Engine, Scores, load_engine
 from export.engine_cache import cached_plan, timing_cache_path
+from export.folding import folded_weights
+from export.graph import build_graph
 from export.onnxruntime_engine import OnnxRuntimeEngine
 from export.parity import BOUNDS, Difference, ParityRecord, difference
-from export.precision import Precision, to_half, to_int8
+from export.precision import Precision, Runtime, products_for
 from export.sidecar import Sidecar, sha256_of, sidecar_path
 from export.tensorrt_api import Flavour, TensorRT, load_tensorrt
 from export.tensorrt_build import BuildOptions, Progress, build_plan
@@ -31,6 +33,7 @@ from model.errors import DevrecError, EngineError, ModelError, ParityError, Usag
 from model.features import FloatArray
 from model.files import replacing
 from model.metadata import KEY_PREFIX
+from model.network_config import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -97,29 +100,32 @@ class Source:
         self.record = ParityRecord.from_properties(self.engine.properties, str(path))
         self._real: tuple[str, Scores] | None = None
 
-    def rewritten(
-        self, precision: Precision, *, half_rest: bool, ranges: dict[str, float] | None = None
+    def in_precision(
+        self, precision: Precision, runtime: Runtime, ranges: dict[str, float] | None = None
     ) -> tuple[ModelProto, dict[str, float]]:
         """The model in another precision, and the ranges behind int8.
 
         Args:
             precision: which.
-            half_rest: for int8, the products that stay out of it in half (GPUs) or float32 (CPUs).
+            runtime: what will run it.
             ranges: known ranges; measured on the real windows without them.
 
         Raises:
             UsageError: int8 without real windows.
+            ModelError: the file was not written by this project, or its weights do not fit.
         """
         if precision == "fp32":
             return self.model, {}
-        if precision == "fp16":
-            return to_half(self.model), {}
-        if ranges is None:
+        if precision == "int8" and ranges is None:
             if not len(self.windows):
                 raise UsageError("int8 needs real recordings to measure ranges on (--clips)")
             ranges = measure_ranges(self.model, self.windows)
-        model = to_int8(self.model, ranges)
-        return (to_half(model) if half_rest else model), ranges
+        try:
+            products = products_for(precision, runtime, folded_weights(self.model), ranges or {})
+            config = NetworkConfig.from_dict(self.engine.metadata.network)
+            return build_graph(products, config, self.engine.properties), ranges or {}
+        except (KeyError, TypeError, ModelError) as error:
+            raise ModelError(f"{self.path}: no {precision} graph of it: {error}") from error
 
     def compare(self, engine: Engine) -> list[Comparison]:
         """Compare an engine with PyTorch on random windows, and on real ones where there are any.
@@ -182,7 +188,7 @@ def export_onnx(source: Source, target: Path, precision: Precision) -> ExportRep
     Raises:
         ParityError: beyond the bounds; nothing is written.
     """
-    model, _ = source.rewritten(precision, half_rest=False)
+    model, _ = source.in_precision(precision, "onnxruntime")
     copy = ModelProto()
     copy.CopyFrom(model)
     provenance = {
@@ -243,7 +249,7 @@ def export_tensorrt(
             target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DevrecError(f"{error.filename}: cannot be made: {error.strerror}") from error
-    model, ranges = source.rewritten(precision, half_rest=True, ranges=ranges)
+    model, ranges = source.in_precision(precision, "tensorrt", ranges)
     report = ExportReport(target, precision)
     with _staging(target) as temporary:
         started = time.monotonic()

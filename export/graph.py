@@ -1,191 +1,187 @@
 """The ONNX graph of a trained network, built node by node for inference engines.
 
 Tracing the network would unroll 128 steps of two recurrent layers into thousands of nodes, slow
-to load and slower to compile. Here each ConvLSTM is one ``Scan`` over a small matrix product, with
-the input convolution of all steps hoisted out of it; the BiLSTM is the ``LSTM`` operator; batch
-norms, the whitening of the statistics and the constants of the paper's scalar attention are
-folded into the weights around them. Weights are folded in float64 and stored as float32.
+to load and slower to compile. Here each ConvLSTM is one ``Scan`` over a small matrix product; the
+BiLSTM is the ``LSTM`` operator; everything that folds into the weights around it has been folded
+(:mod:`export.folding`); and :mod:`export.products` decides the precision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, helper, numpy_helper
 
 from export.engine import EMBEDDING, INPUT, LOGITS
+from export.folding import fold
 from export.graph_builder import Array, GraphBuilder
+from export.products import Products
 from model.features import WINDOW_FRAMES
 from model.metadata import ModelMetadata
-from model.window_statistics import SOFTNESS, STATISTICS_CLIP, VARIANCE_FLOOR
+from model.network_config import (
+    SOFTNESS,
+    STATISTICS_CLIP,
+    TAPS,
+    VARIANCE_FLOOR,
+    NetworkConfig,
+)
 
 if TYPE_CHECKING:
     from model.network import DeviceNetwork
 
 OPSET = 17  # LayerNormalization; ONNX Runtime >= 1.12, TensorRT >= 8.6
 IR_VERSION = 9  # readable by the ONNX Runtime of JetPack 6
-TAPS = 3
+
+ConvLSTMs = Callable[[GraphBuilder, Products, NetworkConfig, str], str]
 
 
-class Weights:
-    """The network's parameters and buffers as float64 arrays, by dotted name."""
-
-    def __init__(self, state: Mapping[str, Array]) -> None:
-        self._state = state
-
-    def __call__(self, name: str) -> Array:
-        return self._state[name]
-
-    def get(self, name: str) -> Array | None:
-        return self._state.get(name)
-
-    def batch_norm(self, name: str, eps: float) -> tuple[Array, Array]:
-        """Inference-mode batch norm as ``scale * x + offset``."""
-        scale = self(f"{name}.weight") / np.sqrt(self(f"{name}.running_var") + eps)
-        return scale, self(f"{name}.bias") - scale * self(f"{name}.running_mean")
-
-
-ConvLSTMs = Callable[[GraphBuilder, Weights, "DeviceNetwork", str], str]
-
-
-def build_model(
-    network: DeviceNetwork, metadata: ModelMetadata, convlstms: ConvLSTMs | None = None
-) -> ModelProto:
-    """Build the ONNX model of a trained network.
+def build_model(network: DeviceNetwork, metadata: ModelMetadata) -> ModelProto:
+    """Build the float32 ONNX model of a trained network.
 
     Args:
         network: in any mode; running statistics are used.
         metadata: travels in ``metadata_props``.
+
+    Returns:
+        see :func:`build_graph`.
+    """
+    return build_graph(Products(fold(network)), network.config, metadata.to_properties())
+
+
+def build_graph(
+    products: Products,
+    config: NetworkConfig,
+    properties: Mapping[str, str],
+    convlstms: ConvLSTMs | None = None,
+) -> ModelProto:
+    """Write the graph of a network.
+
+    Args:
+        products: precision, and the folded weights.
+        config: of the network.
+        properties: for ``metadata_props``.
         convlstms: another way to write the ConvLSTMs, for comparisons.
 
     Returns:
         a checked model with input ``features (n, 128, 73)`` and outputs ``logits (n, devices)``
         and ``embedding (n, 128)``.
     """
-    config = network.config
-    convlstms = convlstms or scanned_convlstms
-    state = {
-        name: tensor.detach().cpu().double().numpy()
-        for name, tensor in network.state_dict().items()
-    }
-    weights = Weights(state)
     g = GraphBuilder()
-    x = _input_norm(g, weights, config.n_static, config.n_mels, config.level_free)
-    # Batch norm 2 folds into the BiLSTM's input weights.
-    scale, offset = weights.batch_norm("norm2", network.norm2.eps)
-    positions = network.convlstm2.positions
-    states = _bilstm(
-        g,
-        weights,
-        convlstms(g, weights, network, x),
-        np.tile(scale, positions),
-        np.tile(offset, positions),
-    )
+    x = _input_norm(g, products.folded, config)
+    states = products.bilstm(g, (convlstms or scanned_convlstms)(g, products, config, x))
     if config.profile == "paper":
-        embedding = _paper_head(g, weights, network, states)
+        embedding = _paper_head(g, products, config, states)
     else:
-        embedding = _default_head(g, weights, network, states, x)
+        embedding = _default_head(g, products, config, states, x)
     g.named(embedding, EMBEDDING)
-    classifier = weights("classifier.weight").T, weights("classifier.bias")
-    g.named(g.linear(embedding, *classifier, "classifier"), LOGITS)
+    g.named(products.linear(g, embedding, "classifier"), LOGITS)
     window: list[str | int | None] = ["n", WINDOW_FRAMES, config.n_features]
+    shapes: dict[str, list[str | int | None]] = {
+        LOGITS: ["n", config.n_devices],
+        EMBEDDING: ["n", config.embedding_dim],
+    }
     graph = helper.make_graph(
         g.nodes,
         "devrec",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, window)],
-        [
-            helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["n", config.n_devices]),
-            helper.make_tensor_value_info(
-                EMBEDDING, TensorProto.FLOAT, ["n", config.embedding_dim]
-            ),
-        ],
+        [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in shapes.items()],
         g.constants,
     )
+    opsets = (("", OPSET), *products.extra_opsets)
     model = helper.make_model(
         graph,
         producer_name="devrec-agent",
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        opset_imports=[helper.make_opsetid(*opset) for opset in opsets],
         ir_version=IR_VERSION,
     )
-    helper.set_model_props(model, metadata.to_properties())
-    checker.check_model(model, full_check=True)
+    helper.set_model_props(model, dict(properties))
+    # Shapes behind an operator that ONNX does not know cannot be inferred.
+    checker.check_model(model, full_check=not products.extra_opsets)
     return model
 
 
-def _input_norm(g: GraphBuilder, weights: Weights, n_static: int, n_mels: int, level: bool) -> str:
+def _input_norm(g: GraphBuilder, folded: Mapping[str, Array], config: NetworkConfig) -> str:
     """Level removal and standardisation: ``(n, 128, 73)`` in, the same shape out."""
-    mean, scale = weights("input_norm.mean"), weights("input_norm.scale")
     x = INPUT
-    if level:
+    if config.level_free:
         # One small product gives every feature the level to subtract: its own mean for the log
         # energy, the mean over all bands for the log pre-Fbank, nothing for the rest.
-        n_features = len(mean)
-        select = np.zeros((n_features, n_features))
+        n_static = config.n_static
+        select = np.zeros((config.n_features, config.n_features))
         select[n_static - 1, n_static - 1] = 1.0
-        select[3 * n_static :, 3 * n_static :] = 1.0 / n_mels
+        select[3 * n_static :, 3 * n_static :] = 1.0 / config.n_mels
         window_mean = g.add("ReduceMean", x, axes=[1], keepdims=1)
         x = g.add("Sub", x, g.add("MatMul", window_mean, g.constant(select)))
-    x = g.add("Sub", x, g.constant(mean, name="input_norm.mean"))
-    return g.add("Mul", x, g.constant(scale, name="input_norm.scale"))
+    for operator, name in (("Sub", "input_norm.mean"), ("Mul", "input_norm.scale")):
+        x = g.add(operator, x, g.constant(folded[name], name=name))
+    return x
 
 
-def scanned_convlstms(g: GraphBuilder, weights: Weights, network: DeviceNetwork, x: str) -> str:
+def scanned_convlstms(g: GraphBuilder, products: Products, config: NetworkConfig, x: str) -> str:
     """Both ConvLSTMs as scans: ``(n, 128, 73)`` to hidden states ``(128, n, positions filters)``.
 
-    Batch norm 2 is left to what reads the states.
+    The input convolution of layer 2 is hoisted: one product for all steps. That of layer 1 has
+    three taps of one channel; its values ride along in the state's product, which costs less than
+    to write and read back 3 MB of gates a window.
     """
-    first, second = network.convlstm1, network.convlstm2
     steps = g.add("Transpose", x, perm=[1, 0, 2])  # (T, n, 73)
-    # A 74th feature that is always 1 carries the bias, which saves a pass over all gates.
-    n_features = network.config.n_features
-    ends = g.integers(0, 0, 0, 0, 0, 1)
-    steps = g.add("Pad", steps, ends, g.constant(1.0))
-    taps = np.arange(first.positions)[:, None] * first.stride + np.arange(TAPS)
-    taps = np.concatenate([taps, np.full((first.positions, 1), n_features)], axis=1)
+    # A 74th feature that is always 1 carries the bias.
+    steps = g.add("Pad", steps, g.integers(0, 0, 0, 0, 0, 1), g.constant(1.0))
+    first, second = config.positions
+    bias = np.full((first, 1), config.n_features)
+    taps = np.concatenate([_taps(first, config.strides[0]), bias], axis=1)
     seen = g.add("Gather", steps, g.constant(taps, np.int64), axis=2)  # (T, n, P, 4)
-    kernel = weights("convlstm1.input_kernel").reshape(TAPS, -1)  # one input channel
-    kernel = np.concatenate([kernel, weights("convlstm1.bias")[None]])
-    gates = g.add("MatMul", seen, g.constant(kernel, name="convlstm1.input.weight"))
-    hidden = _scan(g, weights, "convlstm1", gates, first.positions, first.filters)
-    kernel, bias = second_input(weights, network)
-    taps = np.arange(second.positions)[:, None] * second.stride + np.arange(TAPS)
-    seen = g.add("Gather", hidden, g.constant(taps.ravel(), np.int64), axis=2)
-    width = TAPS * first.filters
-    seen = g.add("Reshape", seen, g.integers(WINDOW_FRAMES, -1, second.positions, width))
-    gates = g.linear(seen, kernel, bias, "convlstm2.input")
-    hidden = _scan(g, weights, "convlstm2", gates, second.positions, second.filters)
-    return g.add(
-        "Reshape", hidden, g.integers(WINDOW_FRAMES, -1, second.positions * second.filters)
-    )
+    taps = _taps(second, config.strides[1]).ravel()
+    seen = _scan(g, products, "convlstm1", seen, first, rides=True, emit=taps)
+    width = TAPS * config.filters[0]
+    seen = g.add("Reshape", seen, g.integers(WINDOW_FRAMES, -1, second, width))
+    gates = products.linear(g, seen, "convlstm2.input")
+    hidden = _scan(g, products, "convlstm2", gates, second, rides=False)
+    return g.add("Reshape", hidden, g.integers(WINDOW_FRAMES, -1, second * config.filters[1]))
 
 
-def second_input(weights: Weights, network: DeviceNetwork) -> tuple[Array, Array]:
-    """Kernel ``(3 filters, 4 filters)``, tap-major, and bias of the second input convolution.
-
-    Batch norm 1 is folded in, exactly, because the convolution has no padding.
-    """
-    scale, offset = weights.batch_norm("norm1", network.norm1.eps)
-    kernel = weights("convlstm2.input_kernel").reshape(TAPS * len(scale), -1)
-    bias = weights("convlstm2.bias") + np.tile(offset, TAPS) @ kernel
-    return np.tile(scale, TAPS)[:, None] * kernel, bias
+def _taps(positions: int, stride: int) -> npt.NDArray[np.int64]:
+    """Input positions that each output position sees, ``(P, 3)``."""
+    return (np.arange(positions)[:, None] * stride + np.arange(TAPS)).astype(np.int64)
 
 
 def _scan(
-    g: GraphBuilder, weights: Weights, layer: str, gates: str, positions: int, filters: int
+    g: GraphBuilder,
+    products: Products,
+    layer: str,
+    scanned: str,
+    positions: int,
+    *,
+    rides: bool,
+    emit: npt.NDArray[np.int64] | None = None,
 ) -> str:
-    """The state recurrence over hoisted gates ``(T, n, P, 4C)``; returns ``(T, n, P, C)``."""
-    kernel = weights(f"{layer}.state_kernel").reshape(TAPS * filters, 4 * filters)
-    peephole = weights.get(f"{layer}.peephole")
+    """The recurrence of one layer; returns hidden states ``(T, n, P, C)``.
+
+    Args:
+        g: graph to add to.
+        products: precision and weights.
+        layer: name of the layer.
+        scanned: hoisted gates ``(T, n, P, 4C)``, or inputs ``(T, n, P, K)``.
+        positions: P.
+        rides: it is the inputs; see :meth:`export.products.Products.gates`.
+        emit: positions of the states to return, all without; copied while they are in the cache.
+    """
+    filters = products.folded[f"{layer}.state.weight"].shape[1] // 4
+    peephole = products.folded.get(f"{layer}.peephole")
+    batch = g.slice(g.add("Shape", INPUT), 0, 0, 1)
+
+    def zeros(rows: int) -> str:
+        """For as many windows as there are."""
+        shape = g.add("Concat", batch, g.integers(rows, filters), axis=0)
+        zero = numpy_helper.from_array(np.zeros(1, np.float32))
+        return g.add("ConstantOfShape", shape, value=zero)
+
+    start, edge = zeros(positions), zeros(1)
     body = GraphBuilder(first=1000 * (1 + len(g.nodes)))  # names must differ from the outer graph's
-    # The three taps of every position side by side: one product per step.
-    padded = body.add("Pad", f"{layer}_h", body.integers(0, 1, 0, 0, 1, 0))
-    taps = np.arange(positions)[:, None] + np.arange(TAPS)
-    seen = body.add("Gather", padded, body.constant(taps.ravel(), np.int64), axis=1)
-    seen = body.add("Reshape", seen, body.integers(-1, positions, TAPS * filters))
-    product = body.add("MatMul", seen, body.constant(kernel, name=f"{layer}.state.weight"))
-    total = body.add("Add", product, f"{layer}_gates")
+    total = products.gates(body, layer, edge, positions, rides)
     split = body.add("Split", total, body.integers(*[filters] * 4), outputs=4, axis=2)
     i, f, o, z = split, f"{split}_1", f"{split}_2", f"{split}_3"
 
@@ -202,115 +198,65 @@ def _scan(
     if peephole is not None:
         o = body.add("Add", o, peep(peephole, 2, cell))
     state = body.add("Mul", body.add("Sigmoid", o), body.add("Tanh", cell), result=f"{layer}_h_out")
-    body.named(state, f"{layer}_y")
+    if emit is None:
+        body.named(state, f"{layer}_y")
+    else:
+        body.add("Gather", state, body.constant(emit, np.int64), axis=1, result=f"{layer}_y")
 
-    def value(name: str, last: int = filters) -> ValueInfoProto:
+    def value(name: str, last: int = filters, rows: int = positions) -> ValueInfoProto:
         return helper.make_tensor_value_info(
-            f"{layer}_{name}", TensorProto.FLOAT, ["n", positions, last]
+            f"{layer}_{name}", TensorProto.FLOAT, ["n", rows, last]
         )
 
+    width = len(products.folded[f"{layer}.input.weight"]) if rides else 4 * filters
     graph: GraphProto = helper.make_graph(
         body.nodes,
         f"{layer}_step",
-        [value("h"), value("c"), value("gates", 4 * filters)],
-        [value("h_out"), value("c_out"), value("y")],
+        [value("h"), value("c"), value("scanned", width)],
+        [
+            value("h_out"),
+            value("c_out"),
+            value("y", rows=positions if emit is None else len(emit)),
+        ],
         body.constants,
     )
-    # A zero state for as many windows as there are: the first step's gates give the shape.
-    batch = g.slice(g.add("Shape", INPUT), 0, 0, 1)
-    state_shape = g.add("Concat", batch, g.integers(positions, filters), axis=0)
-    zero = numpy_helper.from_array(np.zeros(1, np.float32))
-    start = g.add("ConstantOfShape", state_shape, value=zero)
-    scan = g.add("Scan", start, start, gates, outputs=3, body=graph, num_scan_inputs=1)
+    scan = g.add("Scan", start, start, scanned, outputs=3, body=graph, num_scan_inputs=1)
     return f"{scan}_2"
 
 
-def _bilstm(g: GraphBuilder, weights: Weights, x: str, scale: Array, offset: Array) -> str:
-    """The BiLSTM with an affine input folded in: ``(T, n, in)`` to ``(T, 2, n, units)``."""
-    kernels, recurrent, biases = [], [], []
-    for suffix in ("", "_reverse"):
-        w = weights(f"bilstm.weight_ih_l0{suffix}")
-        input_bias = weights(f"bilstm.bias_ih_l0{suffix}") + w @ offset
-        kernels.append(_onnx_gates(w * scale))
-        recurrent.append(_onnx_gates(weights(f"bilstm.weight_hh_l0{suffix}")))
-        biases.append(
-            np.concatenate(
-                [_onnx_gates(input_bias), _onnx_gates(weights(f"bilstm.bias_hh_l0{suffix}"))]
-            )
-        )
-    return g.add(
-        "LSTM",
-        x,
-        g.constant(np.stack(kernels), name="bilstm.input"),
-        g.constant(np.stack(recurrent), name="bilstm.state"),
-        g.constant(np.stack(biases), name="bilstm.bias"),
-        direction="bidirectional",
-        hidden_size=recurrent[0].shape[1],
-    )
-
-
-def _onnx_gates(rows: Array) -> Array:
-    """torch orders LSTM gates i, f, g, o; ONNX i, o, f, g (its c)."""
-    i, f, c, o = np.split(rows, 4)
-    return np.concatenate([i, o, f, c])
-
-
-def _paper_head(g: GraphBuilder, weights: Weights, network: DeviceNetwork, states: str) -> str:
+def _paper_head(g: GraphBuilder, products: Products, config: NetworkConfig, states: str) -> str:
     """Scalar tokens, folded encoders and MLP: ``(128, 2, n, units)`` to the embedding."""
-    units = network.config.lstm_units
+    units = config.lstm_units
     last = g.add("Gather", states, g.constant(WINDOW_FRAMES - 1, np.int64), axis=0)  # (2, n, u)
     forward = g.add("Gather", last, g.constant(0, np.int64), axis=0)
     first = g.add("Gather", states, g.constant(0, np.int64), axis=0)
     backward = g.add("Gather", first, g.constant(1, np.int64), axis=0)
     tokens = g.add("Concat", forward, backward, axis=1)  # (n, 2 units)
-
-    def part(quantity: str, values: Array) -> str:
-        return g.constant(values.reshape(1, -1, 1, 1), name=f"{name}.{quantity}")
-
-    for index, encoder in enumerate(network.encoders):
-        slope, offset, gain, constant = (
-            value.detach().cpu().double().numpy()
-            for value in encoder.folded()  # type: ignore[operator]
-        )
+    for index in range(2):
         name = f"encoders.{index}"
-        # LayerNorm over one feature outputs its bias: the feed-forward half is this constant.
-        hidden = np.maximum(
-            weights(f"{name}.expand.weight") @ weights(f"{name}.norm.bias")
-            + weights(f"{name}.expand.bias"),
-            0.0,
-        )
-        added = (
-            constant
-            + weights(f"{name}.contract.weight") @ hidden
-            + weights(f"{name}.contract.bias")
+        slope, offset, gain, constant = (
+            g.constant(products.folded[f"{name}.{part}"], name=f"{name}.{part}")
+            for part in ("slope", "offset", "gain", "constant")
         )
         column = g.add("Reshape", tokens, g.integers(-1, 1, 2 * units, 1))
         row = g.add("Reshape", tokens, g.integers(-1, 1, 1, 2 * units))
-        scores = g.add("Mul", column, part("slope", slope))
-        scores = g.add("Add", scores, part("offset", offset))
+        scores = g.add("Add", g.add("Mul", column, slope), offset)
         attention = g.add("Softmax", g.add("Mul", scores, row), axis=3)
-        mixed = g.add("MatMul", attention, column)  # (n, heads, tokens, 1)
-        mixed = g.add("Mul", mixed, part("gain", gain))
-        mixed = g.add("ReduceSum", mixed, g.integers(1, 3), keepdims=0)
-        tokens = g.add(
-            "Add", g.add("Add", tokens, mixed), g.constant(added, name=f"{name}.constant")
-        )
-    return g.add("Relu", g.linear(tokens, weights("mlp.weight").T, weights("mlp.bias"), "mlp"))
+        mixed = products.product(g, attention, column)  # (n, heads, tokens, 1)
+        mixed = g.add("ReduceSum", g.add("Mul", mixed, gain), g.integers(1, 3), keepdims=0)
+        tokens = g.add("Add", g.add("Add", tokens, mixed), constant)
+    return g.add("Relu", products.linear(g, tokens, "mlp"))
 
 
 def _default_head(
-    g: GraphBuilder, weights: Weights, network: DeviceNetwork, states: str, x: str
+    g: GraphBuilder, products: Products, config: NetworkConfig, states: str, x: str
 ) -> str:
     """Time tokens, encoders, pooling, statistics and MLP, to the embedding ``(n, 128)``."""
-    config = network.config
-    width = 2 * config.lstm_units
     sequence = g.add("Transpose", states, perm=[2, 0, 1, 3])  # (n, T, 2, units)
-    sequence = g.add("Reshape", sequence, g.integers(-1, WINDOW_FRAMES, width))
-    tokens = g.linear(sequence, weights("project.weight").T, weights("project.bias"), "project")
-    for index in range(len(network.encoders)):
-        tokens = _token_encoder(
-            g, weights, f"encoders.{index}", tokens, config.heads, config.head_dim
-        )
+    sequence = g.add("Reshape", sequence, g.integers(-1, WINDOW_FRAMES, 2 * config.lstm_units))
+    tokens = products.linear(g, sequence, "project")
+    for index in range(2):
+        tokens = _token_encoder(g, products, config, f"encoders.{index}", tokens)
     mean = g.add("ReduceMean", tokens, axes=[1], keepdims=1)
     variance = _variance(g, tokens, mean)
     deviation = g.add("Sqrt", g.add("Add", variance, g.constant(1e-5)))
@@ -318,8 +264,14 @@ def _default_head(
     pooled = g.add(
         "Concat", g.add("Reshape", mean, flat), g.add("Reshape", deviation, flat), axis=1
     )
-    pooled = _layer_norm(g, weights, "sequence_norm", pooled)
+    pooled = _layer_norm(g, products, "sequence_norm", pooled)
+    name = "mlp.statistics.weight"
+    total = products.times(g, _statistics(g, config, x), products.folded[name], name)
+    return g.add("Relu", g.add("Add", total, products.linear(g, pooled, "mlp")))
 
+
+def _statistics(g: GraphBuilder, config: NetworkConfig, x: str) -> str:
+    """See :meth:`model.window_statistics.StatisticsPool.statistics`: ``(n, 4 bands)``."""
     mels = g.slice(x, 2, 3 * config.n_static, config.n_features)
     mean = g.add("ReduceMean", mels, axes=[1], keepdims=1)
     variance = g.add("Add", _variance(g, mels, mean), g.constant(VARIANCE_FLOOR))
@@ -330,16 +282,7 @@ def _default_head(
         average = g.add("ReduceMean", raised, axes=[1], keepdims=1)
         parts.append(g.add("Mul", g.add("Log", average), g.constant(1 / softness)))
     statistics = g.add("Concat", *parts, axis=2)
-    statistics = g.add("Reshape", statistics, g.integers(-1, 4 * config.n_mels))
-    # Whitening and batch norm are linear, as is the MLP's product: one matrix for all three.
-    scale, offset = weights.batch_norm("mlp_norm", network.mlp_norm.eps)  # type: ignore[arg-type]
-    kernel = weights("mlp.weight").T * scale  # (pooled + statistics, 128)
-    split = 2 * config.token_dim
-    whiten = weights("statistics.whitening") @ kernel[split:]
-    bias = weights("mlp.bias") * scale + offset - weights("statistics.mean") @ whiten
-    total = g.add("MatMul", statistics, g.constant(whiten, name="mlp.statistics.weight"))
-    total = g.add("Add", total, g.linear(pooled, kernel[:split], bias, "mlp"))
-    return g.add("Relu", total)
+    return g.add("Reshape", statistics, g.integers(-1, 4 * config.n_mels))
 
 
 def _variance(g: GraphBuilder, x: str, mean: str) -> str:
@@ -348,37 +291,29 @@ def _variance(g: GraphBuilder, x: str, mean: str) -> str:
     return g.add("ReduceMean", g.add("Mul", centred, centred), axes=[1], keepdims=1)
 
 
-def _layer_norm(g: GraphBuilder, weights: Weights, name: str, x: str) -> str:
+def _layer_norm(g: GraphBuilder, products: Products, name: str, x: str) -> str:
     scale, offset = (
-        g.constant(weights(f"{name}.{part}"), name=f"{name}.{part}") for part in ("weight", "bias")
+        g.constant(products.folded[f"{name}.{part}"], name=f"{name}.{part}")
+        for part in ("weight", "bias")
     )
     return g.add("LayerNormalization", x, scale, offset, axis=-1, epsilon=1e-5)
 
 
 def _token_encoder(
-    g: GraphBuilder, weights: Weights, name: str, x: str, heads: int, head_dim: int
+    g: GraphBuilder, products: Products, config: NetworkConfig, name: str, x: str
 ) -> str:
-    """Pre-norm encoder over ``(n, T, dim)``."""
+    """Pre-norm encoder over ``(n, T, dim)`` with folded attention.
 
-    def linear(layer: str, value: str) -> str:
-        kernel = weights(f"{name}.{layer}.weight").T
-        return g.linear(value, kernel, weights(f"{name}.{layer}.bias"), f"{name}.{layer}")
-
-    def heads_of(part: str, rows: slice, perm: Sequence[int], factor: float = 1.0) -> str:
-        kernel = factor * weights(f"{name}.query_key_value.weight")[rows].T
-        bias = factor * weights(f"{name}.query_key_value.bias")[rows]
-        result = g.linear(normed, kernel, bias, f"{name}.{part}")
-        result = g.add("Reshape", result, g.integers(-1, WINDOW_FRAMES, heads, head_dim))
-        return g.add("Transpose", result, perm=list(perm))
-
-    inner = heads * head_dim
-    normed = _layer_norm(g, weights, f"{name}.attention_norm", x)
-    query = heads_of("query", slice(0, inner), (0, 2, 1, 3), head_dim**-0.5)  # (n, heads, T, d)
-    key = heads_of("key", slice(inner, 2 * inner), (0, 2, 3, 1))  # (n, heads, d, T)
-    value = heads_of("value", slice(2 * inner, 3 * inner), (0, 2, 1, 3))
-    attention = g.add("Softmax", g.add("MatMul", query, key), axis=-1)
-    mixed = g.add("Transpose", g.add("MatMul", attention, value), perm=[0, 2, 1, 3])
-    mixed = g.add("Reshape", mixed, g.integers(-1, WINDOW_FRAMES, inner))
-    x = g.add("Add", x, linear("out", mixed))
-    hidden = g.add("Relu", linear("expand", _layer_norm(g, weights, f"{name}.feed_norm", x)))
-    return g.add("Add", x, linear("contract", hidden))
+    The normalised tokens are keys and values of all heads, so the heads are rows of one product;
+    see :func:`export.folding._fold_token_encoder`.
+    """
+    width, heads = config.token_dim, config.heads
+    normed = _layer_norm(g, products, f"{name}.attention_norm", x)
+    queries = products.linear(g, normed, f"{name}.query")
+    queries = g.add("Reshape", queries, g.integers(-1, WINDOW_FRAMES * heads, width))
+    scores = products.product(g, queries, g.add("Transpose", normed, perm=[0, 2, 1]))
+    mixed = products.product(g, g.add("Softmax", scores, axis=-1), normed)  # (n, T heads, dim)
+    mixed = g.add("Reshape", mixed, g.integers(-1, WINDOW_FRAMES, heads * width))
+    x = g.add("Add", x, products.linear(g, mixed, f"{name}.out"))
+    hidden = products.linear(g, _layer_norm(g, products, f"{name}.feed_norm", x), f"{name}.expand")
+    return g.add("Add", x, products.linear(g, g.add("Relu", hidden), f"{name}.contract"))

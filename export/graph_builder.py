@@ -26,7 +26,7 @@ class GraphBuilder:
     def constant(
         self, value: npt.ArrayLike, dtype: type = np.float32, hint: str = "c", name: str = ""
     ) -> str:
-        """Add an initializer; weights get a name, by which :mod:`export.rebuild` finds them."""
+        """Add an initializer; weights get a name, by which :mod:`export.folding` finds them."""
         name = name or self._name(hint)
         self.constants.append(
             numpy_helper.from_array(np.array(value, dtype=dtype, order="C"), name)
@@ -49,11 +49,6 @@ class GraphBuilder:
     def named(self, result: str, name: str) -> None:
         """Give a result a public name."""
         self.nodes.append(helper.make_node("Identity", [result], [name], name=name))
-
-    def linear(self, x: str, weight: Array, bias: Array, name: str) -> str:
-        """``x @ weight + bias`` with ``weight`` as ``(in, out)``."""
-        product = self.add("MatMul", x, self.constant(weight, name=f"{name}.weight"))
-        return self.add("Add", product, self.constant(bias, name=f"{name}.bias"))
 
     def slice(self, x: str, axis: int, start: int, stop: int, step: int = 1) -> str:
         """``x[start:stop:step]`` along one axis."""

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-import numpy.typing as npt
 import torch
-from onnx import GraphProto, ModelProto, numpy_helper
+from onnx import ModelProto
 from torch import Tensor, nn
 
+from export.folding import Folded, folded_weights
+from export.graph_builder import Array
 from model.encoders import ScalarEncoder, TokenEncoder
 from model.errors import ModelError
 from model.metadata import ModelMetadata
 from model.network import DeviceNetwork
 from model.network_config import NetworkConfig
 from model.window_statistics import StatisticsPool
-
-Weights = dict[str, npt.NDArray[np.float32]]
 
 
 def rebuild_network(model: ModelProto, source: str) -> DeviceNetwork:
@@ -38,8 +35,8 @@ def rebuild_network(model: ModelProto, source: str) -> DeviceNetwork:
     """
     properties = {entry.key: entry.value for entry in model.metadata_props}
     metadata = ModelMetadata.from_properties(properties, source)
-    weights = dict(_initializers(model.graph))
     try:
+        weights = folded_weights(model)
         network = DeviceNetwork(NetworkConfig.from_dict(metadata.network))
         with torch.no_grad():
             _fill_trunk(network, weights)
@@ -48,27 +45,18 @@ def rebuild_network(model: ModelProto, source: str) -> DeviceNetwork:
             else:
                 _fill_default_head(network, network.statistics, weights)
             _fill_linear(network.classifier, weights, "classifier")
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (ModelError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{source}: no network can be rebuilt from it ({error})") from error
     return network.eval()
 
 
-def _initializers(graph: GraphProto) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-    for tensor in graph.initializer:
-        yield tensor.name, numpy_helper.to_array(tensor)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _initializers(attribute.g)
-
-
-def _fill(target: Tensor, values: npt.NDArray[np.float32]) -> None:
+def _fill(target: Tensor, values: Array) -> None:
     if target.numel() != values.size:
         raise ValueError(f"{values.shape} does not fit {tuple(target.shape)}")
     target.copy_(torch.from_numpy(np.array(values)).reshape(target.shape))
 
 
-def _fill_linear(layer: nn.Linear, weights: Weights, name: str) -> None:
+def _fill_linear(layer: nn.Linear, weights: Folded, name: str) -> None:
     _fill(layer.weight, weights[f"{name}.weight"].T)
     _fill(layer.bias, weights[f"{name}.bias"])
 
@@ -81,7 +69,7 @@ def _neutral(norm: nn.Module) -> None:
             norm.running_var.fill_(1.0 - norm.eps)
 
 
-def _fill_trunk(network: DeviceNetwork, weights: Weights) -> None:
+def _fill_trunk(network: DeviceNetwork, weights: Folded) -> None:
     _fill(network.input_norm.mean, weights["input_norm.mean"])
     _fill(network.input_norm.scale, weights["input_norm.scale"])
     first = weights["convlstm1.input.weight"]  # its last row is the bias
@@ -92,7 +80,7 @@ def _fill_trunk(network: DeviceNetwork, weights: Weights) -> None:
     for name, layer in (("convlstm1", network.convlstm1), ("convlstm2", network.convlstm2)):
         _fill(layer.state_kernel, weights[f"{name}.state.weight"])
         if layer.peephole is not None:
-            _fill(layer.peephole, np.stack([weights[f"{name}.peephole.{k}"] for k in range(3)]))
+            _fill(layer.peephole, weights[f"{name}.peephole"])
     for norm in (network.norm1, network.norm2, network.mlp_norm):
         _neutral(norm)
     biases = np.split(weights["bilstm.bias"], 2, axis=1)
@@ -108,7 +96,7 @@ def _fill_trunk(network: DeviceNetwork, weights: Weights) -> None:
             _fill(getattr(lstm, target), np.concatenate([i, f, c, o]))
 
 
-def _fill_paper_head(network: DeviceNetwork, weights: Weights) -> None:
+def _fill_paper_head(network: DeviceNetwork, weights: Folded) -> None:
     for index, encoder in enumerate(network.encoders):
         if not isinstance(encoder, ScalarEncoder):
             raise TypeError("not the paper's encoders")
@@ -130,9 +118,7 @@ def _fill_paper_head(network: DeviceNetwork, weights: Weights) -> None:
     _fill_linear(network.mlp, weights, "mlp")
 
 
-def _fill_default_head(
-    network: DeviceNetwork, statistics: StatisticsPool, weights: Weights
-) -> None:
+def _fill_default_head(network: DeviceNetwork, statistics: StatisticsPool, weights: Folded) -> None:
     _fill_linear(network.project, weights, "project")
     for index, encoder in enumerate(network.encoders):
         if not isinstance(encoder, TokenEncoder):
@@ -141,11 +127,20 @@ def _fill_default_head(
         for norm in ("attention_norm", "feed_norm"):
             _fill(getattr(encoder, norm).weight, weights[f"{name}.{norm}.weight"])
             _fill(getattr(encoder, norm).bias, weights[f"{name}.{norm}.bias"])
-        factors = {"query": encoder.head_dim**0.5, "key": 1.0, "value": 1.0}
-        for kind in ("weight", "bias"):
-            parts = [f * weights[f"{name}.{part}.{kind}"].T for part, f in factors.items()]
-            _fill(getattr(encoder.query_key_value, kind), np.concatenate(parts))
-        for layer in ("out", "expand", "contract"):
+        # The file has keys and values folded into the queries and the output: here they become
+        # identities, padded where a head is wider than a token.
+        width, heads, root = network.config.token_dim, encoder.heads, encoder.head_dim**0.5
+        same = np.eye(encoder.head_dim, width)
+        query = same @ weights[f"{name}.query.weight"].T.reshape(heads, width, width) * root
+        rows = [query.reshape(-1, width), *[np.tile(same, (heads, 1))] * 2]
+        _fill(encoder.query_key_value.weight, np.concatenate(rows))
+        bias = weights[f"{name}.query.bias"].reshape(heads, width) @ same.T * root
+        zeros = np.zeros(2 * bias.size)
+        _fill(encoder.query_key_value.bias, np.concatenate([bias.ravel(), zeros]))
+        out = weights[f"{name}.out.weight"].T.reshape(width, heads, width) @ same.T
+        _fill(encoder.out.weight, out)
+        _fill(encoder.out.bias, weights[f"{name}.out.bias"])
+        for layer in ("expand", "contract"):
             _fill_linear(getattr(encoder, layer), weights, f"{name}.{layer}")
     _fill(network.sequence_norm.weight, weights["sequence_norm.weight"])
     _fill(network.sequence_norm.bias, weights["sequence_norm.bias"])

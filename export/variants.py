@@ -21,14 +21,17 @@ from onnx import ModelProto, helper, load
 from torch import Tensor, nn
 
 from export.engine import EMBEDDING, INPUT, LOGITS
-from export.graph import TAPS, Weights, build_model, second_input
+from export.folding import fold
+from export.graph import build_graph
 from export.graph_builder import Array, GraphBuilder
+from export.products import Products
 from model.convlstm import ConvLSTM1d
 from model.encoders import ScalarEncoder
 from model.features import WINDOW_FRAMES
 from model.metadata import ModelMetadata
 from model.naive_convlstm import naive_forward
 from model.network import DeviceNetwork
+from model.network_config import TAPS, NetworkConfig
 
 
 class _StepByStep(nn.Module):
@@ -106,36 +109,36 @@ def banded_model(network: DeviceNetwork, metadata: ModelMetadata) -> ModelProto:
     """
     if network.config.peepholes:
         raise ValueError("peepholes differ by position: no plain LSTM has them")
-    return build_model(network, metadata, _banded_convlstms)
+    properties = metadata.to_properties()
+    return build_graph(Products(fold(network)), network.config, properties, _banded_convlstms)
 
 
-def _banded_convlstms(g: GraphBuilder, weights: Weights, network: DeviceNetwork, x: str) -> str:
-    first, second = network.convlstm1, network.convlstm2
+def _banded_convlstms(g: GraphBuilder, products: Products, config: NetworkConfig, x: str) -> str:
+    folded = products.folded
+    first, second = config.positions
     steps = g.add("Transpose", x, perm=[1, 0, 2])  # (T, n, 73)
-    kernel = weights("convlstm1.input_kernel").reshape(TAPS, 1, -1)
+    kernel, bias = np.split(folded["convlstm1.input.weight"], [TAPS])
     inner = _dense_lstm(
         g,
         steps,
-        _band(kernel, network.config.n_features, first.positions, first.stride, 0),
-        _band(_state_kernel(weights, "convlstm1"), first.positions, first.positions, 1, 1),
-        weights("convlstm1.bias"),
-        first.positions,
+        _band(kernel[:, None], config.n_features, first, config.strides[0], 0),
+        _band(_by_tap(folded["convlstm1.state.weight"]), first, first, 1, 1),
+        bias,
+        first,
     )
-    folded, bias = second_input(weights, network)
-    kernel = folded.reshape(TAPS, first.filters, -1)
     return _dense_lstm(
         g,
         inner,
-        _band(kernel, first.positions, second.positions, second.stride, 0),
-        _band(_state_kernel(weights, "convlstm2"), second.positions, second.positions, 1, 1),
-        bias,
-        second.positions,
+        _band(_by_tap(folded["convlstm2.input.weight"]), first, second, config.strides[1], 0),
+        _band(_by_tap(folded["convlstm2.state.weight"]), second, second, 1, 1),
+        folded["convlstm2.input.bias"],
+        second,
     )
 
 
-def _state_kernel(weights: Weights, layer: str) -> Array:
-    kernel = weights(f"{layer}.state_kernel")
-    return kernel.reshape(TAPS, -1, kernel.shape[-1])
+def _by_tap(kernel: Array) -> Array:
+    """``(3 channels, gates)`` to ``(3, channels, gates)``."""
+    return kernel.reshape(TAPS, -1, kernel.shape[1])
 
 
 def _band(kernel: Array, inputs: int, positions: int, stride: int, padding: int) -> Array:

@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model.network_config import TAPS
+
 INPUT_STEPS = 16  #: steps per call of the input convolution: its result stays in the cache
-TAPS = 3  #: kernel size along the feature axis, of both convolutions
 
 
 class _Buffers:

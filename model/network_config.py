@@ -9,6 +9,12 @@ from model.features import FrontEndConfig
 
 Profile = Literal["paper", "default"]
 
+TAPS = 3  #: kernel size of all ConvLSTM convolutions, along the feature axis
+
+SOFTNESS = 2.0  #: of the soft minimum and maximum, per standard deviation of a band
+STATISTICS_CLIP = 8.0  #: standard deviations beyond which a frame counts no further
+VARIANCE_FLOOR = 1e-4  #: of a band's variance over a window, in squared standard deviations
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -61,6 +67,12 @@ class NetworkConfig:
     def n_features(self) -> int:
         """Values per frame (73)."""
         return 3 * self.n_static + self.n_mels
+
+    @property
+    def positions(self) -> tuple[int, int]:
+        """Positions along the feature axis that the ConvLSTMs' outputs have (24, 11)."""
+        first = (self.n_features - TAPS) // self.strides[0] + 1
+        return first, (first - TAPS) // self.strides[1] + 1
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; :meth:`from_dict` reads it back."""

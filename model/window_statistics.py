@@ -9,9 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-SOFTNESS = 2.0  #: of the soft minimum and maximum, per standard deviation of a band
-STATISTICS_CLIP = 8.0  #: standard deviations beyond which a frame counts no further
-VARIANCE_FLOOR = 1e-4  #: of a band's variance over a window, in squared standard deviations
+from model.network_config import SOFTNESS, STATISTICS_CLIP, VARIANCE_FLOOR
 
 
 class InputNorm(nn.Module):
