@@ -47,6 +47,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cudaGraphLaunch": (_POINTER, _POINTER),
     "cudaGraphDestroy": (_POINTER,),
     "cudaGraphExecDestroy": (_POINTER,),
+    "cudaGetLastError": (),
 }
 
 
@@ -168,6 +169,10 @@ class CudaRuntime:
     def destroy_graph(self, graph: int) -> None:
         """Destroy a graph that was ready to launch."""
         self._call("cudaGraphExecDestroy", _POINTER(graph))
+
+    def forget_error(self) -> None:
+        """Clear the last error, which TensorRT would take for its own."""
+        self._library.cudaGetLastError()
 
     def _pointer(self, name: str, *arguments: Any) -> int:
         """A call whose first argument receives a pointer."""

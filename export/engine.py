@@ -53,12 +53,13 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(path: Path, threads: int = 1) -> Engine:
+def load_engine(path: Path, threads: int = 1, *, trusted: bool = False) -> Engine:
     """Load an engine from its file.
 
     Args:
         path: an ``.onnx`` model file (ONNX Runtime) or a ``.plan`` with its sidecar (TensorRT).
         threads: threads per call, on a CPU.
+        trusted: a plan of this program's own making; see :mod:`export.tensorrt_engine`.
 
     Raises:
         ModelError: missing, foreign or damaged file.
@@ -69,7 +70,7 @@ def load_engine(path: Path, threads: int = 1) -> Engine:
     if path.suffix == ".plan":
         from export.tensorrt_engine import TensorRTEngine
 
-        return TensorRTEngine(path)
+        return TensorRTEngine(path, trusted=trusted)
     from export.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(path, threads=threads)

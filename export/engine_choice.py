@@ -60,7 +60,8 @@ def choose_engine(path: Path, choice: str, threads: int, say: Say) -> Engine:
 def _tensorrt(path: Path, sha256: str, stored: list[Path], say: Say) -> Engine:
     """The plan of this model for this machine: from the cache, or built into it."""
     from export.cuda_runtime import CudaRuntime
-    from export.exporting import Source, export_tensorrt
+    from export.exporting import export_tensorrt
+    from export.source_model import Source
     from export.tensorrt_api import load_tensorrt
     from export.tensorrt_build import BuildOptions
 
@@ -71,7 +72,7 @@ def _tensorrt(path: Path, sha256: str, stored: list[Path], say: Say) -> Engine:
     plan = cached_plan(sha256, tensorrt, gpu, precision)
     if plan.is_file():
         try:
-            return load_engine(plan)
+            return load_engine(plan, trusted=True)
         except DevrecError as error:
             say(f"{error}; building it again")
     elif old is not None:
@@ -90,7 +91,7 @@ def _tensorrt(path: Path, sha256: str, stored: list[Path], say: Say) -> Engine:
     report = export_tensorrt(
         source, None, precision, options, ranges=old.ranges or None if old else None
     )
-    return load_engine(report.path)
+    return load_engine(report.path, trusted=True)
 
 
 def _newest(stored: list[Path]) -> Sidecar | None:

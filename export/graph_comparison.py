@@ -14,9 +14,13 @@ import torch
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from export.arithmetic import multiply_adds
+from export.calibration import measure_ranges
 from export.engine import EMBEDDING, INPUT, LOGITS
-from export.graph import IR_VERSION, OPSET, build_model
-from export.parity import random_windows
+from export.folding import folded_weights
+from export.graph import IR_VERSION, OPSET, build_graph, build_model
+from export.int8 import CpuInt8Products
+from export.parity import BOUNDS, RANDOM_WINDOWS, random_windows
+from export.products import Products
 from export.rebuild import rebuild_network
 from export.timing import Latency, time_in_turns
 from export.variants import as_written, banded_model, unrolled_model
@@ -25,6 +29,7 @@ from model.features import FloatArray
 from model.metadata import ModelMetadata
 
 SHIPPED = "shipped graph"
+SHIPPED_INT8 = "the same in 8 bits"
 EAGER = "torch eager"
 EAGER_AS_WRITTEN = "torch eager, as the paper writes it"
 UNROLLED = "naive unrolled export"
@@ -91,16 +96,21 @@ def compare_graphs(model: ModelProto, seconds: float, source: str) -> GraphCompa
     metadata = ModelMetadata.from_properties(
         {entry.key: entry.value for entry in model.metadata_props}, source
     )
+    mean, scale = network.input_norm.mean, network.input_norm.scale
+    windows = random_windows(
+        mean.numpy(), (1.0 / scale).numpy(), metadata.window_frames, count=RANDOM_WINDOWS, seed=1
+    )
+    shipped = build_model(network, metadata)
+    folded, properties = folded_weights(shipped), metadata.to_properties()
+    products = CpuInt8Products(folded, measure_ranges(shipped, windows), rest=Products(folded))
     graphs = {
-        SHIPPED: build_model(network, metadata),
+        SHIPPED: shipped,
+        SHIPPED_INT8: build_graph(products, network.config, properties),
         UNROLLED: unrolled_model(network, metadata),
     }
     if not network.config.peepholes:
         graphs[BANDED] = banded_model(network, metadata)
-    mean, scale = network.input_norm.mean, network.input_norm.scale
-    windows = random_windows(
-        mean.numpy(), (1.0 / scale).numpy(), metadata.window_frames, count=1, seed=1
-    )
+    windows = windows[:1]
     sessions = {name: _session(graph.SerializeToString()) for name, graph in graphs.items()}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -135,7 +145,8 @@ def _check_same(
     """A variant that computes something else would make its time meaningless."""
     for name, session in sessions.items():
         found = session.run([LOGITS], {INPUT: windows})[0]
-        if not np.allclose(found, logits, rtol=1e-3, atol=1e-3 * np.abs(logits).max()):
+        bound = BOUNDS["int8" if name == SHIPPED_INT8 else "fp32"].logits
+        if not np.abs(found - logits).max() <= bound * np.abs(logits).max():
             raise ParityError(f"{name} does not compute what the network computes")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from export.tensorrt_api import LogLines, TensorRT, load_tensorrt, make_logger
 from model.errors import EngineError, ModelError
 from model.features import FloatArray
 
+#: Environment variable that allows plans from elsewhere to run the code that they carry.
+TRUST_VARIABLE = "DEVREC_AGENT_TRUST_PLANS"
+
 _FLOAT_BYTES = 4
 
 
@@ -28,20 +32,30 @@ class TensorRTEngine:
     Args:
         plan: the ``.plan`` file, with its sidecar beside it.
         use_graphs: record CUDA graphs; without, every call is queued anew.
+        trusted: the plan was made by this program on this machine. Others that load in several
+            versions of TensorRT carry code, and run only with :data:`TRUST_VARIABLE` set.
 
     Raises:
         ModelError: plan or sidecar missing, cut short, changed or foreign.
-        EngineError: no GPU or driver; built for another GPU or TensorRT; TensorRT refuses it; or
-            it does not compute what the model computes.
+        EngineError: no GPU or driver; built for another GPU or TensorRT; TensorRT refuses it; it
+            carries code and is not trusted; or it does not compute what the model computes.
         MissingDependencyError: TensorRT is not installed.
+
+    Attributes:
+        recording_failure: why no CUDA graph could be recorded, or empty.
     """
 
-    def __init__(self, plan: Path, use_graphs: bool = True) -> None:
+    def __init__(self, plan: Path, use_graphs: bool = True, trusted: bool = False) -> None:
         sidecar = Sidecar.read(plan)
         self.metadata = sidecar.metadata(str(plan))
         self.properties = sidecar.properties
         self.precision = sidecar.precision
         data = _read_plan(plan, sidecar)
+        if sidecar.version_compatible and not (trusted or os.environ.get(TRUST_VARIABLE)):
+            raise EngineError(
+                f"{plan}: version-compatible plans carry code; set {TRUST_VARIABLE}=1 to run one "
+                "that you trust"
+            )
         # The driver first: a TensorRT runtime without one can crash instead of failing.
         self._cuda = CudaRuntime()
         self._tensorrt = load_tensorrt(
@@ -53,12 +67,13 @@ class TensorRTEngine:
         trt = self._tensorrt.module
         runtime = trt.Runtime(self._logger)
         if sidecar.version_compatible:
-            runtime.engine_host_code_allowed = True  # such plans carry code; see docs/hardware.md
+            runtime.engine_host_code_allowed = True
         engine = runtime.deserialize_cuda_engine(data)
         if engine is None:
             raise EngineError(f"{plan}: {self._tensorrt.name} refuses it: {self._lines.reason()}")
         self._runtime, self._engine = runtime, engine
         self._use_graphs = use_graphs
+        self.recording_failure = ""
         self._slots: dict[int, _Slot] = {}
         self.window_shape = (self.metadata.window_frames, self.metadata.front_end.n_features)
         self.smallest_batch, self.largest_batch = self._batch_limits(plan)
@@ -76,6 +91,8 @@ class TensorRTEngine:
     def description(self) -> str:
         """Runtime, GPU and precision in words."""
         graphs = "CUDA graphs" if self._use_graphs else "no CUDA graphs"
+        if self.recording_failure:
+            graphs += f" ({self.recording_failure})"
         return f"{self._tensorrt.name}, {self._cuda.gpu.name}, {self.precision}, {graphs}"
 
     def _batch_limits(self, plan: Path) -> tuple[int, int]:
@@ -204,19 +221,25 @@ class _Slot:
             self._cuda.copy_to_host(y.host, y.device, self._bytes[name], self._stream)
 
     def _record(self) -> None:
+        """Record a graph; where this TensorRT cannot be recorded, calls are queued anew."""
         self._cuda.begin_capture(self._stream)
-        failure: EngineError | None = None
+        failure = ""
         try:
             self._queue()
         except EngineError as error:
-            failure = error
+            failure = str(error)
         try:  # also after a failure: an open capture would poison the stream
             graph = self._cuda.end_capture(self._stream)
         except EngineError as error:
-            raise failure or error from error
-        if failure is not None:
-            raise failure
-        self._graph = graph
+            graph, failure = 0, failure or str(error)
+        if not failure:
+            self._graph = graph
+        else:
+            if graph:
+                self._cuda.destroy_graph(graph)
+            self._cuda.forget_error()
+            self._owner._use_graphs = False
+            self._owner.recording_failure = failure
 
     def run(self) -> None:
         if self._graph:

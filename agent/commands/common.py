@@ -46,8 +46,14 @@ EngineOption = Annotated[
     ),
 ]
 
-#: Modules of the ``train`` extra, for the hint when one is missing.
-_TRAIN_MODULES = ("torch", "lightning", "onnx", "sklearn", "matplotlib")
+#: What to install when a module of an extra is missing.
+_INSTALLS = {
+    "torch": "'devrec-agent[train]'",
+    "lightning": "'devrec-agent[train]'",
+    "sklearn": "'devrec-agent[train]'",
+    "onnx": "'devrec-agent[export]'",
+    "matplotlib": "matplotlib",
+}
 
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
@@ -61,12 +67,10 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             complain(str(error))
             raise typer.Exit(error.exit_code) from error
         except ModuleNotFoundError as error:
-            if (error.name or "").split(".")[0] not in _TRAIN_MODULES:
+            module = (error.name or "").split(".")[0]
+            if module not in _INSTALLS:
                 raise
-            complain(
-                f"this command needs {error.name}: install the extra, "
-                "pip install 'devrec-agent[train]'"
-            )
+            complain(f"this needs {module}, which is missing: pip install {_INSTALLS[module]}")
             raise typer.Exit(MissingDependencyError.exit_code) from error
         except KeyboardInterrupt as error:
             complain("interrupted")

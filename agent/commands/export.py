@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from export.exporting import ExportReport, Source
+    from export.exporting import ExportReport
     from export.precision import Precision
+    from export.source_model import Source
     from export.tensorrt_api import Flavour
     from export.tensorrt_build import BuildOptions
 
@@ -78,8 +79,9 @@ def export(
     what PyTorch computes.
     """
     from agent.clip_windows import windows_of_clips
-    from export.exporting import Source, export_onnx
+    from export.exporting import export_onnx
     from export.precision import PRECISIONS
+    from export.source_model import Source
     from export.tensorrt_build import BuildOptions, parse_batch
     from model.builtin import BUILTIN_MODEL
     from model.errors import UsageError

@@ -33,9 +33,9 @@ def verify(
     4 or 8 when one of them cannot be loaded.
     """
     from agent.clip_windows import windows_of_clips
-    from export.exporting import check_parity
     from export.parity import ParityRecord, difference
     from export.precision import PRECISIONS
+    from export.source_model import check_parity
     from model.errors import ModelError
 
     engines = [_load(path, threads) for path in (first, second)]
