@@ -173,7 +173,7 @@ def _compare_plan(
         engine = load_engine(plan, trusted=True)
         report.engine = engine.description
         report.comparisons = source.compare(engine)
-        parity = {c.windows: c.difference.to_dict() for c in report.comparisons}
+        parity = {c.kind: c.difference.to_dict() for c in report.comparisons}
         Sidecar(**{**sidecar.__dict__, "parity": parity}).write(plan)
         return
     graph = plan.with_suffix(".onnx")

@@ -17,11 +17,11 @@ from export.folding import Folded, folded_weights
 from export.graph import build_graph
 from export.int8 import CpuInt8Products, Int8Products
 from export.onnxruntime_engine import OnnxRuntimeEngine
-from export.parity import BOUNDS, Difference, ParityRecord, difference
+from export.parity import Difference, ParityRecord, check_parity, difference
 from export.precision import Precision
 from export.products import HalfProducts, Products
 from export.sidecar import sha256_of
-from model.errors import ModelError, ParityError, UsageError
+from model.errors import ModelError, UsageError
 from model.features import FloatArray
 from model.network_config import NetworkConfig
 
@@ -33,12 +33,12 @@ class Comparison:
     """An engine against its reference on one set of windows.
 
     Attributes:
-        windows: ``random`` or ``real``.
+        kind: of the windows, ``random`` or ``real``.
         reference: whose answers it was compared with.
         difference: what was found.
     """
 
-    windows: str
+    kind: str
     reference: str
     difference: Difference
 
@@ -116,9 +116,7 @@ class Source:
                 Comparison("real", reference, difference(scores, engine.run(self.windows)))
             )
         for comparison in found:
-            check_parity(
-                comparison.difference, engine.precision, f"on {comparison.windows} windows"
-            )
+            check_parity(comparison.difference, engine.precision, f"on {comparison.kind} windows")
         return found
 
     def _real_reference(self) -> tuple[str, Scores]:
@@ -150,18 +148,3 @@ def _products(
     if runtime == "tensorrt":
         return Int8Products(folded, ranges, rest=HalfProducts(folded))
     return CpuInt8Products(folded, ranges, rest=Products(folded))
-
-
-def check_parity(found: Difference, precision: str, where: str) -> None:
-    """Raise when a difference exceeds the bounds of a precision.
-
-    Raises:
-        ParityError: it does; the message has measure and bound.
-    """
-    bounds = BOUNDS[precision]
-    if not found.within(bounds):
-        raise ParityError(
-            f"{where} the engine differs by {found.logits:.2g} of the largest logit (bound "
-            f"{bounds.logits:g}), {found.embedding:.2g} of the embedding ({bounds.embedding:g}), "
-            f"same best device on {100 * found.top1:.0f} % ({100 * bounds.top1:.0f} %)"
-        )

@@ -11,7 +11,7 @@ import numpy as np
 
 from export.cuda_runtime import CudaRuntime
 from export.engine import EMBEDDING, INPUT, LOGITS, Scores
-from export.parity import BOUNDS, ParityRecord, difference
+from export.parity import ParityRecord, check_parity, difference
 from export.sidecar import Sidecar, sha256_of
 from export.tensorrt_api import LogLines, TensorRT, load_tensorrt, make_logger
 from model.errors import EngineError, ModelError
@@ -32,13 +32,15 @@ class TensorRTEngine:
     Args:
         plan: the ``.plan`` file, with its sidecar beside it.
         use_graphs: record CUDA graphs; without, every call is queued anew.
-        trusted: the plan was made by this program on this machine. Others that load in several
-            versions of TensorRT carry code, and run only with :data:`TRUST_VARIABLE` set.
+        trusted: the plan was made by this program on this machine. Others are compared with
+            PyTorch's answers if they never were; and those that load in several versions of
+            TensorRT carry code, and run only with :data:`TRUST_VARIABLE` set.
 
     Raises:
         ModelError: plan or sidecar missing, cut short, changed or foreign.
         EngineError: no GPU or driver; built for another GPU or TensorRT; TensorRT refuses it; it
-            carries code and is not trusted; or it does not compute what the model computes.
+            carries code and is not trusted.
+        ParityError: it was built without a GPU and does not compute what the model computes.
         MissingDependencyError: TensorRT is not installed.
 
     Attributes:
@@ -84,7 +86,7 @@ class TensorRTEngine:
             name: _Buffer(self._cuda, self.largest_batch * width)
             for name, width in {INPUT: features, **self._widths}.items()
         }
-        if not sidecar.parity:
+        if not (sidecar.parity or trusted):
             self._test_itself(plan, sidecar)
 
     @property
@@ -118,11 +120,7 @@ class TensorRTEngine:
         """A plan built without a GPU is compared with PyTorch when it first meets one."""
         record = ParityRecord.from_properties(sidecar.properties, str(plan))
         found = difference(record.scores, self.run(record.windows(self.metadata.window_frames)))
-        if not found.within(BOUNDS[sidecar.precision]):
-            raise EngineError(
-                f"{plan}: differs from the network by {found.logits:.2g} of the largest logit, "
-                f"{found.embedding:.2g} of the embedding; not used"
-            )
+        check_parity(found, sidecar.precision, f"{plan}: on random windows")
 
     def run(self, windows: FloatArray) -> Scores:
         """Score windows; see :class:`export.engine.Engine`.

@@ -14,6 +14,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: train)"
 from export.engine import load_engine  # noqa: E402
 from export.graph import build_model  # noqa: E402
 from export.onnx_file import write_model  # noqa: E402
+from export.parity import BOUNDS, Bounds  # noqa: E402
 from model.errors import ModelError  # noqa: E402
 from model.metadata import ModelMetadata  # noqa: E402
 from model.network import DeviceNetwork  # noqa: E402
@@ -23,6 +24,7 @@ from model.network_config import NetworkConfig, front_end_for  # noqa: E402
 def make(
     profile: str, *, peepholes: bool = False, n_devices: int = 6
 ) -> tuple[DeviceNetwork, ModelMetadata]:
+    """A network with random weights, none of them at its initial 0 or 1."""
     front_end = front_end_for(profile)  # type: ignore[arg-type]
     config = NetworkConfig.for_profile(profile, n_devices, front_end)  # type: ignore[arg-type]
     torch.manual_seed(0)
@@ -86,7 +88,7 @@ def test_failed_parity_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     network, metadata = make("default")
     path = tmp_path / "m.onnx"
     path.write_bytes(b"the old model")
-    monkeypatch.setattr("export.onnx_file.PARITY_TOLERANCE", 0.0)
+    monkeypatch.setitem(BOUNDS, "fp32", Bounds(logits=0.0, embedding=0.0, top1=1.0))
     with pytest.raises(ModelError, match="differs"):
         write_model(network, metadata, path, np.ones((1, 128, 73), np.float32))
     assert path.read_bytes() == b"the old model"

@@ -12,16 +12,20 @@ from tests.conftest import ROOT
 PACKAGES = ("agent", "export", "model")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
-#: Modules that may import torch: training and torch -> ONNX.
+#: Modules that may import torch: training, torch -> ONNX, and comparisons with torch.
 TORCH_FILES = {
     "model/convlstm.py",
     "model/crossval.py",
     "model/encoders.py",
+    "model/naive_convlstm.py",
     "model/network.py",
     "model/training.py",
     "model/training_data.py",
     "model/window_statistics.py",
+    "export/graph_comparison.py",
     "export/onnx_file.py",
+    "export/rebuild.py",
+    "export/variants.py",
     "agent/commands/train.py",
 }
 

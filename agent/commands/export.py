@@ -144,7 +144,9 @@ def _build(
     from export.exporting import export_tensorrt
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=terminal, transient=True) as progress:
+    with Progress(
+        *columns, console=terminal, transient=True, disable=not terminal.is_terminal
+    ) as progress:
         task = progress.add_task("building", total=None)
 
         def show(phase: str, done: int, steps: int) -> None:
@@ -161,7 +163,7 @@ def _as_dict(report: ExportReport) -> dict[str, object]:
         "compared in": report.engine,
         "build_s": round(report.build_s, 3),
         "parity": [
-            {"windows": c.windows, "reference": c.reference, **c.difference.to_dict()}
+            {"kind": c.kind, "reference": c.reference, **c.difference.to_dict()}
             for c in report.comparisons
         ],
         "notes": report.notes,
@@ -173,6 +175,6 @@ def _table(report: ExportReport) -> Table:
 
     return parity_table(
         f"{report.precision}, compared in {report.engine}",
-        [(c.windows, c.reference, c.difference) for c in report.comparisons],
+        [(c.kind, c.reference, c.difference) for c in report.comparisons],
         report.precision,
     )

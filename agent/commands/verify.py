@@ -33,9 +33,8 @@ def verify(
     4 or 8 when one of them cannot be loaded.
     """
     from agent.clip_windows import windows_of_clips
-    from export.parity import ParityRecord, difference
+    from export.parity import ParityRecord, check_parity, difference
     from export.precision import PRECISIONS
-    from export.source_model import check_parity
     from model.errors import ModelError
 
     engines = [_load(path, threads) for path in (first, second)]
@@ -60,7 +59,7 @@ def verify(
         report = {
             "engines": [engine.description for engine in engines],
             "bounds": precision,
-            "parity": [{"windows": name, **d.to_dict()} for name, _, d in found],
+            "parity": [{"kind": name, **d.to_dict()} for name, _, d in found],
         }
         print(json.dumps(report, ensure_ascii=False))
     else:

@@ -1,0 +1,309 @@
+"""Running plans, on a simulated GPU: see tests/simulated_gpu.py for what that does not show."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: export)")
+
+from export.cuda_runtime import CudaRuntime  # noqa: E402
+from export.engine import load_engine  # noqa: E402
+from export.engine_cache import cached_plans_of, timing_cache_path  # noqa: E402
+from export.engine_choice import choose_engine  # noqa: E402
+from export.exporting import export_tensorrt  # noqa: E402
+from export.parity import BOUNDS, Bounds  # noqa: E402
+from export.sidecar import Sidecar, sha256_of, sidecar_path  # noqa: E402
+from export.source_model import Source  # noqa: E402
+from export.tensorrt_build import BuildOptions  # noqa: E402
+from export.tensorrt_engine import TRUST_VARIABLE, TensorRTEngine  # noqa: E402
+from model.builtin import BUILTIN_MODEL  # noqa: E402
+from model.errors import EngineError, ModelError, ParityError, UsageError  # noqa: E402
+from tests.conftest import ROOT  # noqa: E402
+from tests.simulated_gpu import SimulatedGpu, compile_runtime, plug_in  # noqa: E402
+
+OPTIONS = BuildOptions(batch=(1, 4, 8))
+
+
+@pytest.fixture(scope="session")
+def cudart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_runtime(tmp_path_factory.mktemp("cudart"))
+
+
+@pytest.fixture
+def gpu(cudart: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimulatedGpu:
+    return plug_in(cudart, monkeypatch, tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def built(cudart: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, str, bytes]:
+    """A plan, its sidecar and the model behind it."""
+    folder = tmp_path_factory.mktemp("built")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        gpu = plug_in(cudart, monkeypatch, folder / "cache")
+        path = folder / "m.plan"
+        export_tensorrt(Source(BUILTIN_MODEL), path, "fp32", OPTIONS)
+    plan = path.read_bytes()
+    return plan, sidecar_path(path).read_text(), gpu.plans[plan]
+
+
+@pytest.fixture
+def plan(gpu: SimulatedGpu, built: tuple[bytes, str, bytes], tmp_path: Path) -> Path:
+    path = tmp_path / "m.plan"
+    data, sidecar, gpu.plans[built[0]] = built
+    path.write_bytes(data)
+    sidecar_path(path).write_text(sidecar)
+    return path
+
+
+@pytest.fixture
+def windows() -> np.ndarray:
+    return Source(BUILTIN_MODEL).record.windows(128)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 8, 9, 21])
+def test_every_batch_size_gives_what_onnx_runtime_gives(
+    count: int, plan: Path, windows: np.ndarray
+) -> None:
+    engine = TensorRTEngine(plan)
+    want = load_engine(BUILTIN_MODEL).run(windows[:count])
+    for _ in range(2):  # once recorded, once replayed
+        got = engine.run(windows[:count])
+        np.testing.assert_allclose(got.logits, want.logits, atol=1e-5)
+        np.testing.assert_allclose(got.embedding, want.embedding, atol=1e-5)
+    with pytest.raises(ValueError, match="windows must be"):
+        engine.run(windows[:, :50])
+
+
+def test_calls_replay_a_recorded_graph(gpu: SimulatedGpu, plan: Path, windows: np.ndarray) -> None:
+    engine = TensorRTEngine(plan)
+    before, contexts = gpu.launches, gpu.contexts
+    for count in (1, 1, 3, 4, 8, 21):  # padded to 1, 1, 4, 4, 8 and 8 + 8 + 8
+        engine.run(windows[:count])
+    assert gpu.launches - before == 8
+    assert gpu.contexts - contexts == 3
+    assert "CUDA graphs" in engine.description
+    plain = TensorRTEngine(plan, use_graphs=False)
+    before = gpu.launches
+    plain.run(windows[:3])
+    assert gpu.launches == before
+
+
+def test_without_graphs_where_they_cannot_be_recorded(
+    plan: Path, windows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIMULATED_GPU_NO_GRAPH", "1")
+    engine = TensorRTEngine(plan)
+    want = load_engine(BUILTIN_MODEL).run(windows[:3])
+    np.testing.assert_allclose(engine.run(windows[:3]).logits, want.logits, atol=1e-5)
+    assert "no CUDA graphs (CUDA: operation failed" in engine.description
+
+
+def test_memory_is_given_back(gpu: SimulatedGpu, plan: Path, windows: np.ndarray) -> None:
+    before = gpu.live_allocations
+    for _ in range(3):
+        engine = TensorRTEngine(plan)
+        engine.run(windows[:5])
+        engine.close()
+        engine.close()
+    assert gpu.live_allocations == before
+
+
+def test_export_compares_the_plan_itself_and_says_so(gpu: SimulatedGpu, tmp_path: Path) -> None:
+    report = export_tensorrt(Source(BUILTIN_MODEL), tmp_path / "m.plan", "fp16", OPTIONS)
+    assert "simulated GPU" in report.engine
+    sidecar = Sidecar.read(tmp_path / "m.plan")
+    assert sidecar.gpu == "simulated GPU"
+    assert sidecar.compute_capability == "8.6"
+    assert sidecar.parity["random"]["windows"] == 32
+    assert sidecar.model_sha256 == sha256_of(BUILTIN_MODEL.read_bytes())
+    assert sorted(p.name for p in tmp_path.glob("m*")) == ["m.plan", "m.plan.json"]
+
+
+def test_export_beyond_the_bounds_leaves_the_old_plan(
+    plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = plan.read_bytes(), sidecar_path(plan).read_bytes()
+    monkeypatch.setitem(BOUNDS, "fp16", Bounds(logits=0.0, embedding=0.0, top1=1.0))  # type: ignore[arg-type]
+    with pytest.raises(ParityError, match=r"differs by .* of the largest logit \(bound 0\)"):
+        export_tensorrt(Source(BUILTIN_MODEL), plan, "fp16", OPTIONS)
+    assert (plan.read_bytes(), sidecar_path(plan).read_bytes()) == old
+    assert sorted(p.name for p in plan.parent.glob("*m.plan*")) == ["m.plan", "m.plan.json"]
+
+
+def test_plan_built_without_gpu_tests_itself_at_first_sight(gpu: SimulatedGpu, plan: Path) -> None:
+    """As one built on a machine without a GPU would; then with answers that are not the model's."""
+    values = json.loads(sidecar_path(plan).read_text())
+    values |= {"gpu": "", "compute_capability": "", "parity": {}}
+    sidecar_path(plan).write_text(json.dumps(values))
+    launches = gpu.launches
+    TensorRTEngine(plan)
+    assert gpu.launches > launches
+    model = onnx.load_from_string(gpu.plans[plan.read_bytes()])
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "classifier.bias")
+    values = onnx.numpy_helper.to_array(bias) + np.arange(40, dtype=np.float32)
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+    gpu.plans[plan.read_bytes()] = model.SerializeToString()
+    with pytest.raises(ParityError, match="on random windows the engine differs"):
+        TensorRTEngine(plan)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tensorrt": "10.3.0"}, "built by tensorrt-rtx 10.3.0, here is"),
+        ({"compute_capability": "8.7", "gpu": "Orin"}, "compute capability 8.7 .Orin., this GPU"),
+        ({"version_compatible": True}, TRUST_VARIABLE),
+        ({"batch": [0, 1, 2]}, "damaged: batch sizes"),
+        ({"format": "else"}, "does not describe a plan"),
+        ({"format_version": 9}, "format 9"),
+        ({"colour": 1}, "keys are missing or unknown"),
+    ],
+)
+def test_sidecar_that_does_not_fit(change: dict, message: str, plan: Path) -> None:
+    values = json.loads(sidecar_path(plan).read_text()) | change
+    sidecar_path(plan).write_text(json.dumps(values))
+    with pytest.raises((EngineError, ModelError), match=message) as caught:
+        TensorRTEngine(plan)
+    assert "\n" not in str(caught.value)
+
+
+def test_trusted_plan_may_carry_code(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = json.loads(sidecar_path(plan).read_text()) | {"version_compatible": True}
+    sidecar_path(plan).write_text(json.dumps(values))
+    TensorRTEngine(plan, trusted=True)
+    monkeypatch.setenv(TRUST_VARIABLE, "1")
+    TensorRTEngine(plan)
+
+
+def test_damaged_and_foreign_plans(gpu: SimulatedGpu, plan: Path, tmp_path: Path) -> None:
+    whole = plan.read_bytes()
+    plan.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="cut short or changed"):
+        TensorRTEngine(plan)
+    foreign = b"no plan"
+    plan.write_bytes(foreign)
+    values = json.loads(sidecar_path(plan).read_text()) | {"plan_sha256": sha256_of(foreign)}
+    sidecar_path(plan).write_text(json.dumps(values))
+    with pytest.raises(EngineError, match="refuses it"):
+        TensorRTEngine(plan)
+    plan.unlink()
+    with pytest.raises(ModelError, match="no such plan"):
+        TensorRTEngine(plan)
+    with pytest.raises(ModelError, match=r"its description other\.plan\.json is missing"):
+        TensorRTEngine(tmp_path / "other.plan")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("SIMULATED_GPU_ERROR", "35", "driver version is insufficient"),
+        ("SIMULATED_GPU_ERROR", "100", "no CUDA-capable device"),
+        ("SIMULATED_GPU_COUNT", "0", "no CUDA GPU"),
+        ("DEVREC_AGENT_CUDART", "/nowhere/libcudart.so", "no CUDA runtime"),
+    ],
+)
+def test_no_gpu_is_one_line(
+    variable: str, value: str, message: str, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(EngineError, match=message):
+        TensorRTEngine(plan)
+    said: list[str] = []
+    with pytest.raises(EngineError, match=message):
+        choose_engine(BUILTIN_MODEL, "tensorrt", 1, said.append)
+    assert "ONNX Runtime" in choose_engine(BUILTIN_MODEL, "auto", 1, said.append).description
+    assert not said  # no plan was ever made for auto: nothing to excuse
+
+
+class TestAuto:
+    """``--engine auto`` and the cache."""
+
+    def test_uses_a_plan_once_there_is_one(self, gpu: SimulatedGpu) -> None:
+        said: list[str] = []
+        assert "ONNX Runtime" in choose_engine(BUILTIN_MODEL, "auto", 1, said.append).description
+        export_tensorrt(Source(BUILTIN_MODEL), None, "fp16", OPTIONS)
+        engine = choose_engine(BUILTIN_MODEL, "auto", 1, said.append)
+        assert "simulated GPU, fp16" in engine.description
+        assert "ONNX Runtime" in choose_engine(BUILTIN_MODEL, "onnx", 1, said.append).description
+        assert said == []
+
+    @pytest.mark.parametrize("stale", ["version", "gpu", "damaged"])
+    def test_builds_a_stale_plan_again(
+        self, stale: str, gpu: SimulatedGpu, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        report = export_tensorrt(Source(BUILTIN_MODEL), None, "fp16", OPTIONS)
+        if stale == "version":
+            gpu.version = "99.1"
+        elif stale == "gpu":
+            monkeypatch.setenv("SIMULATED_GPU_NAME", "another GPU")
+        else:
+            report.path.write_bytes(b"cut")
+        said: list[str] = []
+        engine = choose_engine(BUILTIN_MODEL, "auto", 1, said.append)
+        assert "fp16, CUDA graphs" in engine.description
+        assert len(said) == 1
+        assert "building" in said[0]
+        plans = cached_plans_of(sha256_of(BUILTIN_MODEL.read_bytes()))
+        assert len(plans) == (1 if stale == "damaged" else 2)
+        assert {Sidecar.read(plan).batch for plan in plans} == {OPTIONS.batch}
+
+    def test_falls_back_aloud(self, gpu: SimulatedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+        export_tensorrt(Source(BUILTIN_MODEL), None, "fp32", OPTIONS)
+        monkeypatch.setenv("SIMULATED_GPU_ERROR", "35")
+        said: list[str] = []
+        engine = choose_engine(BUILTIN_MODEL, "auto", 1, said.append)
+        assert "ONNX Runtime" in engine.description
+        assert len(said) == 1
+        assert said[0].startswith("TensorRT is not used: no usable NVIDIA GPU")
+
+    def test_int8_is_rebuilt_from_its_ranges(self, gpu: SimulatedGpu, windows: np.ndarray) -> None:
+        """No recordings are needed a second time."""
+        source = Source(BUILTIN_MODEL)
+        source.windows = windows
+        export_tensorrt(source, None, "int8", OPTIONS)
+        gpu.version = "99.1"
+        engine = choose_engine(BUILTIN_MODEL, "auto", 1, lambda _line: None)
+        assert "int8" in engine.description
+
+    def test_choices_that_do_not_fit(self, plan: Path) -> None:
+        with pytest.raises(UsageError, match="unknown engine fast"):
+            choose_engine(BUILTIN_MODEL, "fast", 1, print)
+        with pytest.raises(UsageError, match="a plan runs in TensorRT alone"):
+            choose_engine(plan, "onnx", 1, print)
+
+
+def test_timings_are_kept_apart_by_gpu(gpu: SimulatedGpu, tmp_path: Path) -> None:
+    path = timing_cache_path(gpu.tensorrt(), CudaRuntime().gpu)
+    assert path.parent == tmp_path / "cache" / "devrec-agent" / "engines"
+    assert "simulated_GPU" in path.name
+
+
+def test_real_cuda_runtime_without_a_driver_is_one_line(tmp_path: Path) -> None:
+    """NVIDIA's own libcudart, in a process of its own, on a machine without a GPU."""
+    script = (
+        "from export.cuda_runtime import CudaRuntime\n"
+        "from model.errors import EngineError\n"
+        "try:\n    print('GPU', CudaRuntime().gpu)\nexcept EngineError as e:\n    print('NO', e)\n"
+    )
+    env = {k: v for k, v in os.environ.items() if k != "DEVREC_AGENT_CUDART"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=env,
+        check=True,
+    )
+    if "no CUDA runtime" in done.stdout:
+        pytest.skip("no libcudart on this machine (pip install nvidia-cuda-runtime)")
+    if done.stdout.startswith("GPU"):
+        pytest.skip("this machine has a GPU")
+    assert "no usable NVIDIA GPU and driver on this machine" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
