@@ -134,7 +134,8 @@ def export_tensorrt(
             gpu=gpu.name if gpu else "",
             compute_capability=gpu.compute_capability if gpu else "",
             batch=options.batch,
-            hardware_compatible=options.hardware_compatible,
+            # TensorRT for RTX only warns about this option.
+            hardware_compatible=options.hardware_compatible and tensorrt.flavour == "tensorrt",
             version_compatible=options.version_compatible,
             workspace_mib=options.workspace_mib,
             ranges=ranges,
