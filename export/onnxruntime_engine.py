@@ -12,8 +12,7 @@ from model.errors import ModelError
 from model.features import FloatArray
 from model.metadata import ModelMetadata
 
-#: Windows per call of the runtime. Larger batches are slower, because the gates of all 128 steps
-#: (3 MB a window) leave the cache, and take memory.
+#: Windows per call of the runtime: more are no faster a window, and take memory.
 LARGEST_BATCH = 8
 
 
