@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 
 from export.engine import EMBEDDING, INPUT, LOGITS, Scores
+from export.precision import PRECISIONS
 from model.errors import ModelError
 from model.features import FloatArray
 from model.metadata import ModelMetadata
@@ -50,8 +51,16 @@ class OnnxRuntimeEngine:
         self.properties = dict(self._session.get_modelmeta().custom_metadata_map)
         self.metadata = ModelMetadata.from_properties(self.properties, str(path))
         self.precision = str(self.metadata.provenance.get("precision", "fp32"))
+        if self.precision not in PRECISIONS:
+            raise ModelError(f"{path}: unknown precision {self.precision}")
         self._check_shapes(str(path))
-        self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, {threads} thread(s)"
+        self._runtime = f"ONNX Runtime {onnxruntime.__version__}, CPU"
+        self._threads = threads
+
+    @property
+    def description(self) -> str:
+        """Runtime and precision in words."""
+        return f"{self._runtime}, {self.precision}, {self._threads} thread(s)"
 
     def _check_shapes(self, source: str) -> None:
         """The graph must be what its metadata says, before the first window arrives."""

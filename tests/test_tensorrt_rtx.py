@@ -8,7 +8,6 @@ TensorRT for data centres and Jetsons accepts the same: that takes a GPU (tests/
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from export.cuda_runtime import CudaRuntime  # noqa: E402
 from export.exporting import export_tensorrt  # noqa: E402
 from export.sidecar import Sidecar  # noqa: E402
 from export.source_model import Source  # noqa: E402
-from export.tensorrt_api import load_tensorrt  # noqa: E402
+from export.tensorrt_api import TensorRT, load_tensorrt  # noqa: E402
 from export.tensorrt_build import BuildOptions, build_plan, parse_batch  # noqa: E402
 from model.builtin import BUILTIN_MODEL  # noqa: E402
 from model.errors import EngineError, UsageError  # noqa: E402
@@ -127,6 +126,23 @@ def test_refusals_carry_the_builders_words(kind: str) -> None:
         build_plan(tensorrt, b"no model", (128, 73), BuildOptions())
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorRT-RTX
+def test_timing_cache_is_kept_and_survives_damage(tmp_path: Path) -> None:
+    """The path of ``tensorrt`` on the builder of ``tensorrt-rtx``, which keeps nothing there."""
+    real = load_tensorrt("tensorrt-rtx")
+    timed = TensorRT(real.module, "tensorrt", real.version)
+    cache = tmp_path / "gpu.timing"
+    model = BUILTIN_MODEL.read_bytes()
+    build_plan(timed, model, (128, 73), BuildOptions(), cache)
+    assert cache.stat().st_size > 0
+    cache.write_bytes(b"damaged")
+    build_plan(timed, model, (128, 73), BuildOptions(), cache)
+    assert cache.read_bytes() != b"damaged"
+    nowhere = tmp_path / "no" / "gpu.timing"  # no place to keep it does not spoil the build
+    plan = build_plan(timed, model, (128, 73), BuildOptions(), nowhere)
+    assert any("timing cache not kept" in warning for warning in plan.warnings)
+
+
 def test_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C while the builder works."""
     path = tmp_path / "m.plan"
@@ -159,7 +175,3 @@ def test_bad_batch(text: str) -> None:
 def test_batch() -> None:
     assert parse_batch("1:8:64") == (1, 8, 64)
     assert parse_batch("8") == (8, 8, 8)
-
-
-def test_environment_is_clean() -> None:
-    assert "DEVREC_AGENT_CUDART" not in os.environ
