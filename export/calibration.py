@@ -33,8 +33,6 @@ def measure_ranges(model: ModelProto, windows: FloatArray) -> dict[str, float]:
     if not len(windows):
         raise ModelError("int8 needs windows of real recordings to measure ranges on")
     inputs = product_inputs(model)
-    if not inputs:  # the paper profile: all its 8-bit products have fixed ranges
-        return {}
     probed = ModelProto()
     probed.CopyFrom(model)
     names = sorted(set(inputs.values()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import os
+import re
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -187,21 +188,22 @@ class CudaRuntime:
 
 
 def _load() -> ctypes.CDLL:
+    reason = f"no CUDA runtime (libcudart) on this machine; {LIBRARY_VARIABLE} may name one"
     for candidate in _candidates():
         try:
             library = ctypes.CDLL(candidate)
         except OSError:
             continue
+        missing = [name for name in _SIGNATURES if not hasattr(library, name)]
+        if missing:
+            reason = f"{candidate}: too old, has no {missing[0]} (CUDA 11.4 or newer is needed)"
+            continue
         for name, arguments in _SIGNATURES.items():
-            function = getattr(library, name, None)
-            if function is None:
-                raise EngineError(f"{candidate}: too old, has no {name} (CUDA 11.4 or newer)")
+            function = getattr(library, name)
             function.argtypes = arguments
             function.restype = _INT
         return library
-    raise EngineError(
-        f"no CUDA runtime (libcudart) on this machine; {LIBRARY_VARIABLE} may name one"
-    )
+    raise EngineError(reason)
 
 
 def _candidates() -> Iterator[str]:
@@ -218,5 +220,10 @@ def _candidates() -> Iterator[str]:
         yield found
     for version in ("13", "12", "11.0"):
         yield f"libcudart.so.{version}"
-    for folder in sorted(Path("/usr/local").glob("cuda*"), reverse=True):
-        yield str(folder / "lib64" / "libcudart.so")
+    toolkits = sorted(Path("/usr/local").glob("cuda*"), key=_version, reverse=True)
+    yield from (str(folder / "lib64" / "libcudart.so") for folder in toolkits)
+
+
+def _version(folder: Path) -> list[int]:
+    """Numbers in a name, so that 12.6 comes after 9.0."""
+    return [int(number) for number in re.findall(r"\d+", folder.name)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from model.errors import ModelError
 from model.features import FloatArray
 from model.metadata import ModelMetadata
 
@@ -51,6 +52,20 @@ class Engine(Protocol):
             ValueError: another shape.
         """
         ...
+
+
+def read_model(path: Path) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        ModelError: missing or unreadable.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def load_engine(path: Path, threads: int = 1, *, trusted: bool = False) -> Engine:

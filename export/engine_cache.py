@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from export.cuda_runtime import Gpu
 from export.precision import Precision
 from export.sidecar import PLAN_SUFFIX
 from export.tensorrt_api import TensorRT
+from model.errors import DevrecError
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/devrec-agent/engines``, ``~/.cache`` without it; may not exist yet."""
+    """``$XDG_CACHE_HOME/devrec-agent/engines``, ``~/.cache`` without it; may not exist yet.
+
+    Raises:
+        DevrecError: this user has no home.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The specification ignores relative paths.
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+    try:
+        # The specification ignores relative paths.
+        root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise DevrecError("no home directory to keep engines in; set XDG_CACHE_HOME") from error
     return root / "devrec-agent" / "engines"
 
 
@@ -34,9 +45,34 @@ def cached_plan(model_sha256: str, tensorrt: TensorRT, gpu: Gpu, precision: Prec
 
 
 def cached_plans_of(model_sha256: str) -> list[Path]:
-    """All plans of a model, for whatever machine, newest first."""
-    found = cache_folder().glob(f"{model_sha256[:16]}-*{PLAN_SUFFIX}")
-    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+    """All plans of a model, for whatever machine, newest first; none where there is no cache."""
+    try:
+        paths = list(cache_folder().iterdir())
+    except (OSError, DevrecError):
+        return []
+    found = []
+    for path in paths:
+        if path.name.startswith(f"{model_sha256[:16]}-") and path.suffix == PLAN_SUFFIX:
+            with suppress(OSError):  # removed meanwhile
+                found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+@contextmanager
+def building(plan: Path) -> Iterator[None]:
+    """Held while a cached plan is built and put in place: other processes wait instead of building.
+
+    Raises:
+        DevrecError: the cache cannot be written.
+    """
+    try:
+        plan.parent.mkdir(parents=True, exist_ok=True)
+        lock = plan.with_name(f".{plan.name}.lock").open("w")
+    except OSError as error:
+        raise DevrecError(f"{error.filename}: cannot be made: {error.strerror}") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def timing_cache_path(tensorrt: TensorRT, gpu: Gpu) -> Path:

@@ -6,11 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from export.engine import Engine, load_engine
-from export.engine_cache import cached_plan, cached_plans_of
+from export.engine import Engine, load_engine, read_model
+from export.engine_cache import building, cached_plan, cached_plans_of
 from export.precision import PRECISIONS, Precision
 from export.sidecar import PLAN_SUFFIX, Sidecar, sha256_of
-from model.errors import DevrecError, ModelError, UsageError
+from export.tensorrt_api import TensorRT
+from model.errors import (
+    DevrecError,
+    MissingDependencyError,
+    ModelError,
+    StalePlanError,
+    UsageError,
+)
 
 EngineChoice = Literal["auto", "onnx", "tensorrt"]
 ENGINE_CHOICES: tuple[EngineChoice, ...] = get_args(EngineChoice)
@@ -43,9 +50,7 @@ def choose_engine(path: Path, choice: str, threads: int, say: Say) -> Engine:
         return load_engine(path)
     if choice == "onnx":
         return load_engine(path, threads)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model file")
-    sha256 = sha256_of(path.read_bytes())
+    sha256 = sha256_of(read_model(path))
     stored = cached_plans_of(sha256)
     if choice == "tensorrt":
         return _tensorrt(path, sha256, stored, say)
@@ -62,19 +67,18 @@ def _tensorrt(path: Path, sha256: str, stored: list[Path], say: Say) -> Engine:
     from export.cuda_runtime import CudaRuntime
     from export.exporting import export_tensorrt
     from export.source_model import Source
-    from export.tensorrt_api import load_tensorrt
     from export.tensorrt_build import BuildOptions
 
     gpu = CudaRuntime().gpu
-    tensorrt = load_tensorrt()
     old = _newest(stored)
+    tensorrt = _installed(old)
     precision = cast(Precision, old.precision) if old else "fp32"
     plan = cached_plan(sha256, tensorrt, gpu, precision)
-    if plan.is_file():
-        try:
-            return load_engine(plan, trusted=True)
-        except DevrecError as error:
-            say(f"{error}; building it again")
+    found = _load(plan)
+    if not isinstance(found, str):
+        return found
+    if found:
+        say(f"{found}; building it again")
     elif old is not None:
         say(
             f"the stored plan is for {old.flavour} {old.tensorrt} on {old.gpu}; "
@@ -87,11 +91,36 @@ def _tensorrt(path: Path, sha256: str, stored: list[Path], say: Say) -> Engine:
         options = BuildOptions(
             old.batch, old.workspace_mib, old.hardware_compatible, old.version_compatible
         )
-    source = Source(path)
-    report = export_tensorrt(
-        source, None, precision, options, ranges=old.ranges or None if old else None
-    )
-    return load_engine(report.path, trusted=True)
+    with building(plan):
+        found = _load(plan)  # another process may have built it while this one waited
+        if isinstance(found, str):
+            ranges = old.ranges or None if old else None
+            flavour = tensorrt.flavour
+            export_tensorrt(Source(path), plan, precision, options, flavour=flavour, ranges=ranges)
+            return load_engine(plan, trusted=True)
+        return found
+
+
+def _load(plan: Path) -> Engine | str:
+    """The engine of a cached plan; or why it has to be built, empty where there is none."""
+    if not plan.is_file():
+        return ""
+    try:
+        return load_engine(plan, trusted=True)
+    except (ModelError, StalePlanError) as error:
+        return str(error)
+
+
+def _installed(old: Sidecar | None) -> TensorRT:
+    """The TensorRT to use: of the stored plan's flavour, where that is still installed."""
+    from export.tensorrt_api import load_tensorrt
+
+    if old is not None and old.flavour == "tensorrt-rtx":
+        try:
+            return load_tensorrt("tensorrt-rtx")
+        except MissingDependencyError:
+            pass
+    return load_tensorrt()
 
 
 def _newest(stored: list[Path]) -> Sidecar | None:

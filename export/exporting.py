@@ -7,8 +7,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -16,14 +16,14 @@ import onnx
 from onnx import ModelProto
 
 from export.cuda_runtime import CudaRuntime, Gpu
-from export.engine import load_engine
-from export.engine_cache import cached_plan, timing_cache_path
+from export.engine_cache import building, cached_plan, timing_cache_path
 from export.onnxruntime_engine import OnnxRuntimeEngine
 from export.precision import Precision
 from export.sidecar import Sidecar, sha256_of, sidecar_path
 from export.source_model import Comparison, Source
 from export.tensorrt_api import Flavour, TensorRT, load_tensorrt
 from export.tensorrt_build import BuildOptions, Progress, build_plan
+from export.tensorrt_engine import TensorRTEngine
 from model.errors import DevrecError, EngineError, UsageError
 from model.files import replacing
 from model.metadata import KEY_PREFIX
@@ -104,19 +104,24 @@ def export_tensorrt(
         ParityError: beyond the bounds; nothing is written.
     """
     tensorrt = load_tensorrt(flavour)
-    gpu = _gpu_to_build_on(tensorrt)
+    if options.version_compatible and tensorrt.flavour == "tensorrt-rtx":
+        raise UsageError(f"{tensorrt.name} has no version-compatible plans")
+    gpu, why_none = _gpu_to_build_on(tensorrt)
     if target is None:
         if gpu is None:
-            raise UsageError("without a GPU here, say where the plan goes (-o)")
+            raise UsageError(f"say where the plan goes (-o): {why_none}")
         target = cached_plan(source.sha256, tensorrt, gpu, precision)
+        with building(target):
+            return export_tensorrt(
+                *(source, target, precision, options),
+                flavour=tensorrt.flavour,
+                ranges=ranges,
+                progress=progress,
+            )
     timings = None
-    try:
-        if gpu is not None:
+    if gpu is not None and tensorrt.flavour == "tensorrt":  # TensorRT for RTX has nothing to time
+        with suppress(DevrecError):  # no home: no timings
             timings = timing_cache_path(tensorrt, gpu)
-            timings.parent.mkdir(parents=True, exist_ok=True)
-            target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DevrecError(f"{error.filename}: cannot be made: {error.strerror}") from error
     model, ranges = source.in_precision(precision, "tensorrt", ranges)
     report = ExportReport(target, precision)
     with _staging(target) as temporary:
@@ -145,38 +150,43 @@ def export_tensorrt(
         )
         temporary.write_bytes(plan.data)
         sidecar.write(temporary)
-        _compare_plan(source, temporary, model, sidecar, gpu, report)
+        if gpu is not None:
+            _compare_plan(source, temporary, sidecar, report)
+        else:
+            _compare_graph(source, temporary, model, report)
+            report.notes.append(
+                f"the plan was built but never run ({why_none}); it compares itself with PyTorch "
+                "when it is first loaded on a GPU"
+            )
     return report
 
 
-def _gpu_to_build_on(tensorrt: TensorRT) -> Gpu | None:
-    """The GPU; None where only TensorRT for RTX is content without."""
+def _gpu_to_build_on(tensorrt: TensorRT) -> tuple[Gpu | None, str]:
+    """The GPU; or none, and why, where TensorRT for RTX is content without."""
     try:
-        return CudaRuntime().gpu
+        return CudaRuntime().gpu, ""
     except EngineError as error:
         if tensorrt.flavour == "tensorrt-rtx":
-            return None
+            return None, str(error)
         raise EngineError(
             f"{tensorrt.name} builds on the GPU that it builds for: {error}"
         ) from error
 
 
-def _compare_plan(
-    source: Source,
-    plan: Path,
-    model: ModelProto,
-    sidecar: Sidecar,
-    gpu: Gpu | None,
-    report: ExportReport,
-) -> None:
-    """Parity of the plan itself, or of its graph alone where no GPU can run it."""
-    if gpu is not None:
-        engine = load_engine(plan, trusted=True)
-        report.engine = engine.description
+def _compare_plan(source: Source, plan: Path, sidecar: Sidecar, report: ExportReport) -> None:
+    """Parity of the plan itself."""
+    engine = TensorRTEngine(plan, trusted=True)
+    try:
         report.comparisons = source.compare(engine)
-        parity = {c.kind: c.difference.to_dict() for c in report.comparisons}
-        Sidecar(**{**sidecar.__dict__, "parity": parity}).write(plan)
-        return
+        report.engine = engine.description
+    finally:
+        engine.close()
+    parity = {c.kind: c.difference.to_dict() for c in report.comparisons}
+    replace(sidecar, parity=parity).write(plan)
+
+
+def _compare_graph(source: Source, plan: Path, model: ModelProto, report: ExportReport) -> None:
+    """Parity of a plan's graph, where no GPU can run the plan."""
     graph = plan.with_suffix(".onnx")
     try:
         graph.write_bytes(model.SerializeToString())
@@ -186,10 +196,6 @@ def _compare_plan(
         report.comparisons = source.compare(stand_in)
     finally:
         graph.unlink(missing_ok=True)
-    report.notes.append(
-        "no GPU here: the plan was built but never run; it compares itself with PyTorch when it "
-        "is first loaded on a GPU"
-    )
 
 
 @contextmanager

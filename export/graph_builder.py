@@ -50,16 +50,9 @@ class GraphBuilder:
         """Give a result a public name."""
         self.nodes.append(helper.make_node("Identity", [result], [name], name=name))
 
-    def slice(self, x: str, axis: int, start: int, stop: int, step: int = 1) -> str:
-        """``x[start:stop:step]`` along one axis."""
-        return self.add(
-            "Slice",
-            x,
-            self.integers(start),
-            self.integers(stop),
-            self.integers(axis),
-            self.integers(step),
-        )
+    def slice(self, x: str, axis: int, start: int, stop: int) -> str:
+        """``x[start:stop]`` along one axis."""
+        return self.add("Slice", x, self.integers(start), self.integers(stop), self.integers(axis))
 
     def _name(self, hint: str) -> str:
         self._count += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -136,7 +136,7 @@ def compare_graphs(model: ModelProto, seconds: float, source: str) -> GraphCompa
         )
         for name in calls
     ]
-    return GraphComparison(variants, multiply_adds(graphs[SHIPPED]), _product_speed())
+    return GraphComparison(variants, multiply_adds(graphs[SHIPPED]), _product_speed(_LIMIT_SIZE))
 
 
 def _check_same(
@@ -175,21 +175,19 @@ def _nodes(graph: GraphProto) -> int:
     return len(graph.node) + sum(_nodes(body) for body in bodies)
 
 
-def _product_speed(sizes: Sequence[int] = (_LIMIT_SIZE,) * 3) -> float:
-    """Multiply-adds a second of one large product."""
-    rows, inner, columns = sizes
-    weight = np.random.default_rng(0).standard_normal((inner, columns)).astype(np.float32)
+def _product_speed(size: int) -> float:
+    """Multiply-adds a second of one large product, ``size`` in all three directions."""
+    x, weight = np.random.default_rng(0).standard_normal((2, size, size)).astype(np.float32)
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"])],
         "product",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, inner])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [rows, columns])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [size, size])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [size, size])],
         [numpy_helper.from_array(weight, "w")],
     )
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
     session = _session(model.SerializeToString())
-    x = np.random.default_rng(1).standard_normal((rows, inner)).astype(np.float32)
     times = time_in_turns({"product": lambda: session.run(None, {"x": x})}, 0.5)["product"]
-    return rows * inner * columns / statistics.median(times)
+    return size**3 / statistics.median(times)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from export.engine import EMBEDDING, INPUT, LOGITS, Scores
+from export.engine import EMBEDDING, INPUT, LOGITS, Scores, read_model
 from export.precision import PRECISIONS
 from model.errors import ModelError
 from model.features import FloatArray
@@ -33,18 +33,15 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        if not path.is_file():
-            raise ModelError(f"{path}: no such model file")
+        model = read_model(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # failures come back as exceptions; keep stderr clean
         try:
             self._session = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+                model, options, providers=["CPUExecutionProvider"]
             )
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
         except Exception as error:  # onnxruntime raises a class of its own per failure kind
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(f"{path}: not a loadable ONNX file ({reason})") from error

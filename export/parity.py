@@ -167,8 +167,10 @@ class ParityRecord:
         return json.dumps({"seed": self.seed, "count": len(self.scores.logits), **encoded})
 
     @classmethod
-    def from_properties(cls, properties: Mapping[str, str], source: str) -> ParityRecord:
-        """Read what :meth:`to_property` wrote.
+    def from_properties(
+        cls, properties: Mapping[str, str], source: str, n_features: int
+    ) -> ParityRecord:
+        """Read what :meth:`to_property` wrote, for windows of ``n_features`` features.
 
         Raises:
             ModelError: there is none, or it is damaged.
@@ -177,13 +179,15 @@ class ParityRecord:
             raise ModelError(f"{source}: carries no answers of PyTorch to compare engines with")
         try:
             values = json.loads(properties[RECORD_KEY])
-            count = int(values["count"])
+            seed, count = (int(values[name]) for name in ("seed", "count"))
             logits, embedding, mean, deviation = (
                 _decode(values[name]) for name in ("logits", "embedding", "mean", "deviation")
             )
+            if not 0 <= seed < 2**32 or len(mean) != n_features or len(deviation) != n_features:
+                raise ValueError("seed or features out of range")
             scores = Scores(logits.reshape(count, -1), embedding.reshape(count, -1))
-            return cls(int(values["seed"]), mean, deviation, scores)
-        except (KeyError, TypeError, ValueError) as error:
+            return cls(seed, mean, deviation, scores)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"{source}: damaged answers of PyTorch: {error}") from error
 
 

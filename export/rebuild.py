@@ -45,7 +45,7 @@ def rebuild_network(model: ModelProto, source: str) -> DeviceNetwork:
             else:
                 _fill_default_head(network, network.statistics, weights)
             _fill_linear(network.classifier, weights, "classifier")
-    except (ModelError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (ModelError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ModelError(f"{source}: no network can be rebuilt from it ({error})") from error
     return network.eval()
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from export.parity import RECORD_KEY
+from export.precision import PRECISIONS
 from model.errors import ModelError
 from model.files import replacing
-from model.metadata import ModelMetadata
+from model.metadata import KEY_PREFIX, ModelMetadata
 
 FORMAT = "devrec-agent plan"
 FORMAT_VERSION = 1
@@ -74,10 +76,12 @@ class Sidecar:
     def write(self, plan: Path) -> None:
         """Write beside a plan, whole or not at all."""
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
-        # Readable: labels and front end as JSON, not as JSON in strings.
+        # Readable: labels and front end as JSON, not as JSON in strings. What else a model file
+        # carries is not ours and may be anything.
         values["properties"] = {
             key: value if key == RECORD_KEY else json.loads(value)
             for key, value in self.properties.items()
+            if key.startswith(KEY_PREFIX)
         }
         with replacing(sidecar_path(plan)) as temporary:
             temporary.write_text(json.dumps(values, ensure_ascii=False, indent=1) + "\n")
@@ -94,7 +98,7 @@ class Sidecar:
             values = json.loads(path.read_text())
         except FileNotFoundError as error:
             raise ModelError(f"{plan}: its description {path.name} is missing") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelError(f"{path}: cannot be read: {error}") from error
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise ModelError(f"{path}: does not describe a plan of devrec-agent")
@@ -104,18 +108,45 @@ class Sidecar:
         try:
             if set(values) != {field.name for field in fields(cls)}:
                 raise ValueError("keys are missing or unknown")
-            smallest, best, largest = (int(size) for size in values["batch"])
-            if not 1 <= smallest <= best <= largest:
-                raise ValueError("batch sizes")
-            values["batch"] = (smallest, best, largest)
+            _check(values)
+            values["batch"] = tuple(values["batch"])
             values["properties"] = {
                 key: value if key == RECORD_KEY else json.dumps(value, ensure_ascii=False)
                 for key, value in values["properties"].items()
             }
             return cls(**values)
-        except (AttributeError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise ModelError(f"{path}: damaged: {error}") from error
 
     def metadata(self, source: str) -> ModelMetadata:
         """Labels, front end and provenance."""
         return ModelMetadata.from_properties(self.properties, source)
+
+
+def _check(values: dict[str, Any]) -> None:
+    """Types and ranges of what a file says.
+
+    Raises:
+        ValueError: naming the key at fault.
+    """
+    texts = ("plan_sha256", "model_sha256", "flavour", "tensorrt", "gpu", "compute_capability")
+    batch, ranges = values["batch"], values["ranges"]
+    right = {
+        **{key: isinstance(values[key], str) for key in (*texts, "created")},
+        **{key: isinstance(values[key], dict) for key in ("properties", "parity")},
+        **{
+            key: isinstance(values[key], bool)
+            for key in ("hardware_compatible", "version_compatible")
+        },
+        "precision": values["precision"] in PRECISIONS,
+        "workspace_mib": type(values["workspace_mib"]) is int and values["workspace_mib"] >= 0,
+        "batch": isinstance(batch, list)
+        and len(batch) == 3
+        and all(type(size) is int for size in batch)
+        and 1 <= batch[0] <= batch[1] <= batch[2],
+        "ranges": isinstance(ranges, dict)
+        and all(isinstance(span, float) and math.isfinite(span) for span in ranges.values()),
+    }
+    for key, fine in right.items():
+        if not fine:
+            raise ValueError(f"{key} is out of range")

@@ -12,7 +12,7 @@ import onnx
 from onnx import ModelProto
 
 from export.calibration import measure_ranges
-from export.engine import Engine, Scores
+from export.engine import Engine, Scores, read_model
 from export.folding import Folded, folded_weights
 from export.graph import build_graph
 from export.int8 import CpuInt8Products, Int8Products
@@ -26,6 +26,12 @@ from model.features import FloatArray
 from model.network_config import NetworkConfig
 
 Runtime = Literal["tensorrt", "onnxruntime"]
+
+#: What a graph runs into when a file's settings do not belong to its weights.
+_ODD_MODEL = (
+    *(ModelError, KeyError, IndexError, TypeError, ValueError, ArithmeticError),
+    *(onnx.checker.ValidationError, onnx.shape_inference.InferenceError),
+)
 
 
 @dataclass(frozen=True)
@@ -65,10 +71,12 @@ class Source:
                 f"{path}: is {self.engine.precision} already; export from the original"
             )
         self.windows: FloatArray = np.zeros((0, *self.engine.window_shape), np.float32)
-        data = path.read_bytes()
+        data = read_model(path)
         self.sha256 = sha256_of(data)
         self.model: ModelProto = onnx.load_from_string(data)
-        self.record = ParityRecord.from_properties(self.engine.properties, str(path))
+        self.record = ParityRecord.from_properties(
+            self.engine.properties, str(path), self.engine.window_shape[1]
+        )
         self._real: tuple[str, Scores] | None = None
 
     def in_precision(
@@ -95,7 +103,7 @@ class Source:
             products = _products(precision, runtime, folded_weights(self.model), ranges or {})
             config = NetworkConfig.from_dict(self.engine.metadata.network)
             return build_graph(products, config, self.engine.properties), ranges or {}
-        except (KeyError, TypeError, ModelError) as error:
+        except _ODD_MODEL as error:
             raise ModelError(f"{self.path}: no {precision} graph of it: {error}") from error
 
     def compare(self, engine: Engine) -> list[Comparison]:
@@ -140,8 +148,6 @@ def _products(
     precision: Precision, runtime: Runtime, folded: Folded, ranges: dict[str, float]
 ) -> Products:
     """The products of a precision as a runtime is fast at them."""
-    if precision == "fp32":
-        return Products(folded)
     if precision == "fp16":
         return HalfProducts(folded)
     # What stays out of 8 bits, a GPU multiplies in half, a CPU in float32.

@@ -86,7 +86,7 @@ def _major_minor(version: str) -> tuple[int, int]:
 
 
 class LogLines:
-    """What TensorRT said, worst last to be forgotten: its calls fail with None and a log line.
+    """What TensorRT said: its calls fail with None, and the reason is only here.
 
     Attributes:
         errors: error lines in order.
@@ -97,18 +97,35 @@ class LogLines:
         self.errors: list[str] = []
         self.warnings: list[str] = []
 
+    def forget(self) -> None:
+        """Before a call that may fail: what was said earlier is not its reason."""
+        self.errors.clear()
+
     def reason(self) -> str:
-        """The first error in one line, or that there was none."""
+        """The first error in one line, or that there was none; what follows is its echo."""
         return " ".join(self.errors[0].split()) if self.errors else "no reason given"
 
 
-def make_logger(tensorrt: TensorRT, lines: LogLines) -> Any:
-    """An ``ILogger`` that collects; it must outlive every object made with it."""
-    trt = tensorrt.module
+_LOGGERS: dict[Flavour, tuple[Any, LogLines]] = {}
+
+
+def logger_of(tensorrt: TensorRT) -> tuple[Any, LogLines]:
+    """The ``ILogger`` of this process, and what it hears.
+
+    One for all objects and for good: TensorRT keeps the first that it is given, and calls it as
+    long as any object lives.
+    """
+    if tensorrt.flavour not in _LOGGERS:
+        lines = LogLines()
+        _LOGGERS[tensorrt.flavour] = _make_logger(tensorrt.module, lines), lines
+    return _LOGGERS[tensorrt.flavour]
+
+
+def _make_logger(trt: Any, lines: LogLines) -> Any:
     severity = trt.ILogger.Severity
     serious = (severity.INTERNAL_ERROR, severity.ERROR)
 
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from export.engine import INPUT
-from export.tensorrt_api import LogLines, TensorRT, make_logger
+from export.tensorrt_api import TensorRT, logger_of
 from model.errors import DevrecError, EngineError, UsageError
 from model.files import replacing
+
+#: Name of the thread that builds. One that is still at it when the program ends must be left behind
+#: without Python's clean-up, because it would call into a dead interpreter.
+BUILD_THREAD = "tensorrt-build"
+CANCEL_S = 30.0  #: how long a cancelled build may take to notice
 
 Progress = Callable[[str, int, int], None]  #: phase, steps done, steps in all
 
@@ -23,7 +29,7 @@ class BuildOptions:
     Attributes:
         batch: smallest, best and largest number of windows a call.
         workspace_mib: limit of scratch memory while building and running; 0: TensorRT's own.
-        hardware_compatible: also run on GPU generations after Ampere (slower).
+        hardware_compatible: also run on other GPUs, Ampere and newer (slower).
         version_compatible: also load in later versions of TensorRT (slower).
     """
 
@@ -73,14 +79,19 @@ def build_plan(
     """
     task = _Build(tensorrt, model, window_shape, options, timing_cache, progress)
     # In a thread, so that Ctrl-C reaches Python: the builder's C++ holds its caller for minutes.
-    thread = threading.Thread(target=task.run, name="tensorrt-build", daemon=True)
+    thread = threading.Thread(target=task.run, name=BUILD_THREAD, daemon=True)
     thread.start()
     try:
         while thread.is_alive():
             thread.join(0.1)
     except KeyboardInterrupt:
         task.cancelled = True
-        thread.join(30)
+        # Once is enough: a second one must not cut the cleaning up short.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            thread.join(CANCEL_S)
+        finally:
+            signal.signal(signal.SIGINT, before)
         raise
     if task.failure is not None:
         raise task.failure
@@ -104,23 +115,27 @@ class _Build:
         self.tensorrt, self.model, self.options = tensorrt, model, options
         self.window_shape, self.cache_path = window_shape, timing_cache
         self.progress = progress
-        self.lines = LogLines()
+        self.logger, self.lines = logger_of(tensorrt)
         self.cancelled = False
         self.plan: Plan | None = None
-        self.failure: BaseException | None = None
+        self.failure: DevrecError | None = None
 
     def run(self) -> None:
         """Build, and keep what went wrong for the waiting thread."""
         try:
             self.plan = self._build()
-        except BaseException as error:  # handed to the thread that waits
+        except DevrecError as error:
             self.failure = error
+        except Exception as error:  # TensorRT's bindings raise what they please
+            said = " ".join(str(error).split())
+            self.failure = EngineError(f"{self.tensorrt.name} failed to build: {said}")
 
     def _build(self) -> Plan:
         trt, name = self.tensorrt.module, self.tensorrt.name
-        logger = make_logger(self.tensorrt, self.lines)
+        self.lines.forget()
+        self.lines.warnings.clear()
         try:
-            builder = trt.Builder(logger)
+            builder = trt.Builder(self.logger)
         except TypeError as error:  # what the bindings make of a null pointer
             raise EngineError(f"{name} cannot build here: {self.lines.reason()}") from error
         network = parser = config = plan = monitor = None
@@ -128,7 +143,7 @@ class _Build:
             network = builder.create_network(
                 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
             )
-            parser = trt.OnnxParser(network, logger)
+            parser = trt.OnnxParser(network, self.logger)
             if not parser.parse(self.model):
                 parser_error = parser.get_error(0) if parser.num_errors else None
                 said = parser_error.desc() if parser_error else self.lines.reason()
@@ -141,15 +156,16 @@ class _Build:
             timed = self.cache_path is not None and self.tensorrt.flavour == "tensorrt"
             if timed:
                 self._load_timings(config)
+            self.lines.forget()
             plan = builder.build_serialized_network(network, config)
             if plan is None:
                 raise EngineError(f"{name} built nothing: {self.lines.reason()}")
             if timed:
                 self._save_timings(config)
-            return Plan(bytes(plan), self.lines.warnings)
+            return Plan(bytes(plan), list(self.lines.warnings))
         finally:
             # In the reverse order of their making: a parser that outlives its network crashes.
-            del plan, config, monitor, parser, network, builder, logger
+            del plan, config, monitor, parser, network, builder
 
     def _configure(self, trt: Any, builder: Any, config: Any) -> None:
         options = self.options
@@ -167,8 +183,11 @@ class _Build:
 
     def _load_timings(self, config: Any) -> None:
         known = b""
-        if self.cache_path is not None and self.cache_path.is_file():
-            known = self.cache_path.read_bytes()
+        try:
+            if self.cache_path is not None and self.cache_path.is_file():
+                known = self.cache_path.read_bytes()
+        except OSError as error:
+            self.lines.warnings.append(f"timing cache not read: {error}")
         for content in (known, b""):  # nothing, where those are of another version or GPU
             timing_cache = config.create_timing_cache(content)
             if timing_cache is not None and config.set_timing_cache(timing_cache, False):
@@ -180,9 +199,10 @@ class _Build:
         if self.cache_path is None or timing_cache is None:
             return
         try:
+            self.cache_path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.cache_path) as temporary:
                 temporary.write_bytes(bytes(timing_cache.serialize()))
-        except DevrecError as error:
+        except (DevrecError, OSError) as error:
             self.lines.warnings.append(f"timing cache not kept: {error}")
 
     def _monitor(self, trt: Any) -> Any:

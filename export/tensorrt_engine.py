@@ -13,8 +13,8 @@ from export.cuda_runtime import CudaRuntime
 from export.engine import EMBEDDING, INPUT, LOGITS, Scores
 from export.parity import ParityRecord, check_parity, difference
 from export.sidecar import Sidecar, sha256_of
-from export.tensorrt_api import LogLines, TensorRT, load_tensorrt, make_logger
-from model.errors import EngineError, ModelError
+from export.tensorrt_api import LogLines, TensorRT, load_tensorrt, logger_of
+from model.errors import EngineError, ModelError, StalePlanError
 from model.features import FloatArray
 
 #: Environment variable that allows plans from elsewhere to run the code that they carry.
@@ -38,8 +38,8 @@ class TensorRTEngine:
 
     Raises:
         ModelError: plan or sidecar missing, cut short, changed or foreign.
-        EngineError: no GPU or driver; built for another GPU or TensorRT; TensorRT refuses it; it
-            carries code and is not trusted.
+        StalePlanError: built for another GPU or TensorRT; TensorRT refuses it.
+        EngineError: no GPU or driver; no memory; it carries code and is not trusted.
         ParityError: it was built without a GPU and does not compute what the model computes.
         MissingDependencyError: TensorRT is not installed.
 
@@ -64,30 +64,29 @@ class TensorRTEngine:
             "tensorrt-rtx" if sidecar.flavour == "tensorrt-rtx" else "tensorrt"
         )
         _check_fit(plan, sidecar, self._tensorrt, self._cuda)
-        self._lines = LogLines()
-        self._logger = make_logger(self._tensorrt, self._lines)
-        trt = self._tensorrt.module
-        runtime = trt.Runtime(self._logger)
-        if sidecar.version_compatible:
-            runtime.engine_host_code_allowed = True
-        engine = runtime.deserialize_cuda_engine(data)
-        if engine is None:
-            raise EngineError(f"{plan}: {self._tensorrt.name} refuses it: {self._lines.reason()}")
-        self._runtime, self._engine = runtime, engine
-        self._use_graphs = use_graphs
+        # TensorRT for RTX first runs makeshift kernels and compiles better ones meanwhile: a graph
+        # recorded then would keep the makeshift ones.
+        self._use_graphs = use_graphs and self._tensorrt.flavour == "tensorrt"
         self.recording_failure = ""
         self._slots: dict[int, _Slot] = {}
+        self._buffers: dict[str, _Buffer] = {}
+        self._stream = 0
         self.window_shape = (self.metadata.window_frames, self.metadata.front_end.n_features)
-        self.smallest_batch, self.largest_batch = self._batch_limits(plan)
-        self._widths = {name: self._width(plan, name) for name in (LOGITS, EMBEDDING)}
-        self._stream = self._cuda.create_stream()
-        features = self.window_shape[0] * self.window_shape[1]
-        self._buffers = {
-            name: _Buffer(self._cuda, self.largest_batch * width)
-            for name, width in {INPUT: features, **self._widths}.items()
-        }
-        if not (sidecar.parity or trusted):
-            self._test_itself(plan, sidecar)
+        self._runtime, self._engine, self._lines = _deserialise(
+            plan, data, self._tensorrt, host_code=sidecar.version_compatible
+        )
+        try:
+            self.smallest_batch, self.largest_batch = self._batch_limits(plan)
+            self._widths = {name: self._width(plan, name) for name in (LOGITS, EMBEDDING)}
+            self._stream = self._cuda.create_stream()
+            features = self.window_shape[0] * self.window_shape[1]
+            for name, width in {INPUT: features, **self._widths}.items():
+                self._buffers[name] = _Buffer(self._cuda, self.largest_batch * width)
+            if not (sidecar.parity or trusted):
+                self._test_itself(plan, sidecar)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def description(self) -> str:
@@ -118,7 +117,7 @@ class TensorRTEngine:
 
     def _test_itself(self, plan: Path, sidecar: Sidecar) -> None:
         """A plan built without a GPU is compared with PyTorch when it first meets one."""
-        record = ParityRecord.from_properties(sidecar.properties, str(plan))
+        record = ParityRecord.from_properties(sidecar.properties, str(plan), self.window_shape[1])
         found = difference(record.scores, self.run(record.windows(self.metadata.window_frames)))
         check_parity(found, sidecar.precision, f"{plan}: on random windows")
 
@@ -171,7 +170,11 @@ class _Buffer:
     def __init__(self, cuda: CudaRuntime, values: int) -> None:
         self._cuda = cuda
         self.device = cuda.allocate(values * _FLOAT_BYTES)
-        self.host = cuda.allocate_host(values * _FLOAT_BYTES)
+        try:
+            self.host = cuda.allocate_host(values * _FLOAT_BYTES)
+        except EngineError:
+            cuda.free(self.device)
+            raise
         memory = (ctypes.c_float * values).from_address(self.host)
         self._array: FloatArray = np.ctypeslib.as_array(memory)
         self._array[:] = 0.0
@@ -191,6 +194,7 @@ class _Slot:
     def __init__(self, owner: TensorRTEngine, size: int) -> None:
         self._owner, self._cuda, self._stream = owner, owner._cuda, owner._stream
         self._graph = 0
+        owner._lines.forget()
         context: Any = owner._engine.create_execution_context()
         if context is None:
             raise EngineError(f"no memory for {size} windows: {owner._lines.reason()}")
@@ -265,16 +269,42 @@ def _read_plan(plan: Path, sidecar: Sidecar) -> bytes:
     return data
 
 
+def _deserialise(
+    plan: Path, data: bytes, tensorrt: TensorRT, *, host_code: bool
+) -> tuple[Any, Any, LogLines]:
+    """Runtime, engine, and what TensorRT says.
+
+    Raises:
+        StalePlanError: TensorRT refuses the plan.
+        EngineError: it cannot work here at all.
+    """
+    trt = tensorrt.module
+    logger, lines = logger_of(tensorrt)
+    lines.forget()
+    try:
+        runtime = trt.Runtime(logger)
+    except TypeError as error:  # what the bindings make of a null pointer
+        raise EngineError(f"{tensorrt.name} cannot run here: {lines.reason()}") from error
+    if host_code:
+        runtime.engine_host_code_allowed = True
+    engine = runtime.deserialize_cuda_engine(data)
+    if engine is None:
+        raise StalePlanError(f"{plan}: {tensorrt.name} refuses it: {lines.reason()}")
+    return runtime, engine, lines
+
+
 def _check_fit(plan: Path, sidecar: Sidecar, tensorrt: TensorRT, cuda: CudaRuntime) -> None:
     """What the plan is bound to, before TensorRT has to find out."""
     if tensorrt.version != sidecar.tensorrt and not sidecar.version_compatible:
-        raise EngineError(
+        raise StalePlanError(
             f"{plan}: built by {sidecar.flavour} {sidecar.tensorrt}, here is {tensorrt.version}; "
             "export it again on this machine"
         )
+    # Plans of TensorRT for RTX are compiled for the GPU at hand when they are loaded.
+    bound = sidecar.flavour == "tensorrt" and not sidecar.hardware_compatible
     capability = cuda.gpu.compute_capability
-    if sidecar.compute_capability not in ("", capability) and not sidecar.hardware_compatible:
-        raise EngineError(
+    if bound and sidecar.compute_capability != capability:
+        raise StalePlanError(
             f"{plan}: built for compute capability {sidecar.compute_capability} ({sidecar.gpu}), "
             f"this GPU, {cuda.gpu.name}, has {capability}; export it again on this machine"
         )

@@ -38,6 +38,10 @@ class EngineError(DevrecError):
     exit_code = 8
 
 
+class StalePlanError(EngineError):
+    """A plan for another TensorRT or GPU, or one that TensorRT refuses: building it again helps."""
+
+
 class ParityError(DevrecError):
     """Two engines that should compute the same do not."""
 

@@ -25,7 +25,7 @@ import export.tensorrt_api
 import export.tensorrt_engine
 from export.cuda_runtime import LIBRARY_VARIABLE
 from export.engine import EMBEDDING, INPUT, LOGITS
-from export.tensorrt_api import TensorRT, load_tensorrt
+from export.tensorrt_api import Flavour, TensorRT, load_tensorrt
 
 _SOURCE = Path(__file__).with_name("simulated_cudart.c")
 
@@ -36,7 +36,10 @@ class SimulatedGpu:
     Attributes:
         plans: model by plan; a plan that is not in here is refused, as a foreign one would be.
         contexts: how many execution contexts were made.
-        version: of the TensorRT that the simulated GPU comes with.
+        builds: how many plans were built.
+        version: of the TensorRT that the simulated GPU comes with; the real one's when empty.
+        flavour: which TensorRT it passes for.
+        real: version of the real builder.
     """
 
     def __init__(self, library: Path) -> None:
@@ -46,7 +49,11 @@ class SimulatedGpu:
         self.library.simulated_launches.restype = ctypes.c_long
         self.plans: dict[bytes, bytes] = {}
         self.contexts = 0
+        self.builds = 0
         self.version = ""
+        # TensorRT, not TensorRT for RTX: CUDA graphs and timings are for the former.
+        self.flavour: Flavour = "tensorrt"
+        self.real = load_tensorrt("tensorrt-rtx").version
 
     @property
     def live_allocations(self) -> int:
@@ -61,7 +68,7 @@ class SimulatedGpu:
         real = load_tensorrt("tensorrt-rtx")
         module = SimpleNamespace(**vars(real.module))
         module.Runtime = lambda _logger: _Runtime(self)
-        return TensorRT(module, "tensorrt-rtx", self.version or real.version)
+        return TensorRT(module, self.flavour, self.version or self.real)
 
 
 class _Runtime:
@@ -162,8 +169,9 @@ def plug_in(library: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Simu
     build: Callable[..., Any] = export.exporting.build_plan
 
     def building(tensorrt: TensorRT, model: bytes, *rest: Any) -> Any:
-        plan = build(load_tensorrt("tensorrt-rtx"), model, *rest)
+        plan = build(tensorrt, model, *rest)
         gpu.plans[plan.data] = model
+        gpu.builds += 1
         return plan
 
     for module in (export.tensorrt_api, export.exporting, export.tensorrt_engine):

@@ -10,8 +10,11 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 
+from agent.bench_engines import bench_windows, engines_of
 from agent.live_cost import measure_live_cost
 from export.engine import load_engine
+from export.exporting import export_onnx
+from export.source_model import Source
 from export.timing import ROUNDS, Latency, time_in_turns
 from model.builtin import BUILTIN_MODEL
 from tests.conftest import run_cli
@@ -28,7 +31,9 @@ def test_bench_with_comparison(tmp_path: Path) -> None:
     report = json.loads(report_file.read_text())
     assert report["machine"]["processor"]
     assert {"ONNX Runtime fp32", "ONNX Runtime fp16", "ONNX Runtime int8"} <= set(report["engines"])
-    for latencies in report["engines"].values():
+    for entry in report["engines"].values():
+        assert "ONNX Runtime" in entry["description"]
+        latencies = entry["latency"]
         assert [latency["batch"] for latency in latencies] == [1, 2]
         for latency in latencies:
             assert latency["p50_ms"] <= latency["p95_ms"] <= latency["p99_ms"]
@@ -57,14 +62,30 @@ def test_bench_with_comparison(tmp_path: Path) -> None:
         (["--json", "{}/no/x.json"], 1, "the folder does not exist"),
         (["{}/missing.onnx"], 4, "no such model file"),
         (["{}/missing.plan"], 4, "is missing"),
+        (["{}/small.onnx", "--compare"], 2, "--compare needs a float32 .onnx model"),
     ],
 )
 def test_bench_refusals(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:
+    if "small" in arguments[0]:
+        export_onnx(Source(BUILTIN_MODEL), tmp_path / "small.onnx", "fp16")
     done = run_cli("bench", *(a.format(tmp_path) for a in arguments))
     assert done.returncode == code
     lines = done.stderr.decode().splitlines()
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_engines_have_names_of_their_own(tmp_path: Path) -> None:
+    """Files of the same name in two folders, and names that look like something else."""
+    paths = [tmp_path / folder / "2 threads.onnx" for folder in "ab"]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(BUILTIN_MODEL.read_bytes())
+    with engines_of(paths, print) as engines:
+        names = list(engines)
+        assert len([name for name in names if "fp32" in name and engines[name].live]) == 2
+        assert "2 threads ONNX Runtime int8 (2)" in names
+        assert bench_windows(engines[names[0]].engine, 50).shape == (50, 128, 73)
 
 
 def test_rivals_take_turns() -> None:

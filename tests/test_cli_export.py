@@ -133,6 +133,11 @@ def foreign_model(path: Path, **properties: str) -> Path:
         ({"devrec__front_end": '{"n_mels": 40}'}, "features has shape"),
         ({"devrec__parity": "-"}, "carries no answers of PyTorch"),
         ({"devrec__network": '{"colour": 1}'}, "no fp16 graph of it"),
+        ({"devrec__network": '{"n_devices": 40, "strides": [0, 2]}'}, "no fp16 graph of it"),
+        ({"devrec__network": '{"n_devices": 40, "strides": [1]}'}, "no fp16 graph of it"),
+        ({"devrec__network": '{"n_devices": 40, "heads": 7}'}, "no fp16 graph of it"),
+        ({"devrec__parity": '{"seed": -1}'}, "damaged answers of PyTorch"),
+        ({"devrec__provenance": '{"precision": "fp7"}'}, "unknown precision fp7"),
     ],
 )
 def test_models_that_are_not_ours(properties: dict[str, str], message: str, tmp_path: Path) -> None:

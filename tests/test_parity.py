@@ -69,14 +69,19 @@ def test_other_shapes_are_another_question() -> None:
 def test_record_survives_its_file() -> None:
     record = Source(BUILTIN_MODEL).record
     properties = {"devrec.parity": record.to_property()}
-    again = ParityRecord.from_properties(properties, "m")
+    again = ParityRecord.from_properties(properties, "m", 73)
     np.testing.assert_array_equal(again.scores.logits, record.scores.logits)
     np.testing.assert_array_equal(again.windows(128), record.windows(128))
     with pytest.raises(ModelError, match="carries no answers"):
-        ParityRecord.from_properties({}, "m")
-    for text in ("", "[]", "{}", properties["devrec.parity"].replace("logits", "x")):
+        ParityRecord.from_properties({}, "m", 73)
+    whole = properties["devrec.parity"]
+    damaged = ["", "[]", "{}", whole.replace("logits", "x")]
+    damaged += [whole.replace('"seed": 0', f'"seed": {seed}') for seed in ("-1", "1e99", "[]")]
+    damaged += [whole.replace('"count": 32', f'"count": {n}') for n in ("Infinity", "0", "31")]
+    damaged.append(whole.replace('"mean": "', '"mean": "AAAA'))
+    for text in damaged:
         with pytest.raises(ModelError, match="damaged answers"):
-            ParityRecord.from_properties({"devrec.parity": text}, "m")
+            ParityRecord.from_properties({"devrec.parity": text}, "m", 73)
 
 
 def test_random_windows_look_like_features() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +15,20 @@ import pytest
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: export)")
 
+import export.tensorrt_engine  # noqa: E402
 from export.cuda_runtime import CudaRuntime  # noqa: E402
 from export.engine import load_engine  # noqa: E402
-from export.engine_cache import cached_plans_of, timing_cache_path  # noqa: E402
+from export.engine_cache import cache_folder, cached_plans_of, timing_cache_path  # noqa: E402
 from export.engine_choice import choose_engine  # noqa: E402
 from export.exporting import export_tensorrt  # noqa: E402
 from export.parity import BOUNDS, Bounds  # noqa: E402
 from export.sidecar import Sidecar, sha256_of, sidecar_path  # noqa: E402
 from export.source_model import Source  # noqa: E402
+from export.tensorrt_api import TensorRT  # noqa: E402
 from export.tensorrt_build import BuildOptions  # noqa: E402
 from export.tensorrt_engine import TRUST_VARIABLE, TensorRTEngine  # noqa: E402
 from model.builtin import BUILTIN_MODEL  # noqa: E402
-from model.errors import EngineError, ModelError, ParityError, UsageError  # noqa: E402
+from model.errors import DevrecError, EngineError, ModelError, ParityError, UsageError  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
 from tests.simulated_gpu import SimulatedGpu, compile_runtime, plug_in  # noqa: E402
 
@@ -140,7 +144,7 @@ def test_export_beyond_the_bounds_leaves_the_old_plan(
 def test_plan_built_without_gpu_tests_itself_at_first_sight(gpu: SimulatedGpu, plan: Path) -> None:
     """As one built on a machine without a GPU would; then with answers that are not the model's."""
     values = json.loads(sidecar_path(plan).read_text())
-    values |= {"gpu": "", "compute_capability": "", "parity": {}}
+    values |= {"flavour": "tensorrt-rtx", "gpu": "", "compute_capability": "", "parity": {}}
     sidecar_path(plan).write_text(json.dumps(values))
     launches = gpu.launches
     TensorRTEngine(plan)
@@ -157,10 +161,21 @@ def test_plan_built_without_gpu_tests_itself_at_first_sight(gpu: SimulatedGpu, p
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tensorrt": "10.3.0"}, "built by tensorrt-rtx 10.3.0, here is"),
+        ({"tensorrt": "10.3.0"}, "built by tensorrt 10.3.0, here is"),
         ({"compute_capability": "8.7", "gpu": "Orin"}, "compute capability 8.7 .Orin., this GPU"),
         ({"version_compatible": True}, TRUST_VARIABLE),
-        ({"batch": [0, 1, 2]}, "damaged: batch sizes"),
+        ({"batch": [0, 1, 2]}, "damaged: batch is out of range"),
+        ({"batch": [1, 8, float("inf")]}, "damaged: batch is out of range"),
+        ({"batch": "1:8:64"}, "damaged: batch is out of range"),
+        ({"precision": "fp99", "parity": {}}, "damaged: precision is out of range"),
+        ({"precision": ["x"]}, "damaged: precision is out of range"),
+        ({"workspace_mib": "x"}, "damaged: workspace_mib is out of range"),
+        ({"workspace_mib": -5}, "damaged: workspace_mib is out of range"),
+        ({"parity": "x"}, "damaged: parity is out of range"),
+        ({"ranges": {"w": "wide"}}, "damaged: ranges is out of range"),
+        ({"version_compatible": 1}, "damaged: version_compatible is out of range"),
+        ({"properties": []}, "damaged: properties is out of range"),
+        ({"plan_sha256": None}, "damaged: plan_sha256 is out of range"),
         ({"format": "else"}, "does not describe a plan"),
         ({"format_version": 9}, "format 9"),
         ({"colour": 1}, "keys are missing or unknown"),
@@ -307,3 +322,127 @@ def test_real_cuda_runtime_without_a_driver_is_one_line(tmp_path: Path) -> None:
         pytest.skip("this machine has a GPU")
     assert "no usable NVIDIA GPU and driver on this machine" in done.stdout
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_tensorrt_rtx_runs_without_graphs(gpu: SimulatedGpu, plan: Path) -> None:
+    """It would record the makeshift kernels that it starts with."""
+    values = json.loads(sidecar_path(plan).read_text()) | {"flavour": "tensorrt-rtx"}
+    sidecar_path(plan).write_text(json.dumps(values))
+    gpu.flavour = "tensorrt-rtx"
+    engine = TensorRTEngine(plan)
+    before = gpu.launches
+    engine.run(np.zeros((1, 128, 73), np.float32))
+    assert gpu.launches == before
+    assert engine.description.endswith("no CUDA graphs")
+
+
+def test_runtime_that_cannot_be_made_is_one_line(
+    gpu: SimulatedGpu, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the driver is too old for this TensorRT: its bindings raise TypeError."""
+
+    def nothing(_logger: object) -> None:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    module = gpu.tensorrt().module
+    monkeypatch.setattr(module, "Runtime", nothing)
+    monkeypatch.setattr(
+        export.tensorrt_engine, "load_tensorrt", lambda _f: TensorRT(module, "tensorrt", gpu.real)
+    )
+    with pytest.raises(EngineError, match="cannot run here"):
+        TensorRTEngine(plan)
+
+
+def test_failed_loading_leaves_no_memory(
+    gpu: SimulatedGpu, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = gpu.live_allocations
+    monkeypatch.setattr(
+        TensorRTEngine, "_width", lambda *_: (_ for _ in ()).throw(ModelError("odd plan"))
+    )
+    with pytest.raises(ModelError, match="odd plan"):
+        TensorRTEngine(plan)
+    monkeypatch.undo()
+    assert gpu.live_allocations == before
+
+
+def test_export_gives_its_memory_back(gpu: SimulatedGpu, tmp_path: Path) -> None:
+    before = gpu.live_allocations
+    export_tensorrt(Source(BUILTIN_MODEL), tmp_path / "m.plan", "fp16", OPTIONS)
+    assert gpu.live_allocations == before
+
+
+def test_foreign_metadata_does_not_stop_an_export(gpu: SimulatedGpu, tmp_path: Path) -> None:
+    model = onnx.load(str(BUILTIN_MODEL))
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "author", "Jane Doe"
+    path = tmp_path / "signed.onnx"
+    onnx.save(model, str(path))
+    export_tensorrt(Source(path), tmp_path / "m.plan", "fp32", OPTIONS)
+    assert TensorRTEngine(tmp_path / "m.plan").metadata == load_engine(path).metadata
+
+
+def test_version_compatible_is_not_for_rtx(gpu: SimulatedGpu, tmp_path: Path) -> None:
+    gpu.flavour = "tensorrt-rtx"
+    options = dataclasses.replace(OPTIONS, version_compatible=True)
+    with pytest.raises(UsageError, match="no version-compatible plans"):
+        export_tensorrt(Source(BUILTIN_MODEL), tmp_path / "m.plan", "fp32", options)
+
+
+class TestCacheThatCannotBeUsed:
+    """No cache is no reason not to listen."""
+
+    def test_no_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setattr(
+            Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home directory"))
+        )
+        engine = choose_engine(BUILTIN_MODEL, "auto", 1, print)
+        assert "ONNX Runtime" in engine.description
+        with pytest.raises(DevrecError, match="set XDG_CACHE_HOME"):
+            cache_folder()
+
+    def test_cache_is_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "cache").write_text("in the way")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        engine = choose_engine(BUILTIN_MODEL, "auto", 1, print)
+        assert "ONNX Runtime" in engine.description
+
+    def test_export_says_so(
+        self, gpu: SimulatedGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+        with pytest.raises(DevrecError, match="cannot be made"):
+            export_tensorrt(Source(BUILTIN_MODEL), None, "fp32", OPTIONS)
+        report = export_tensorrt(Source(BUILTIN_MODEL), tmp_path / "m.plan", "fp32", OPTIONS)
+        assert any("timing cache not kept" in note for note in report.notes)
+
+
+def test_waiting_process_takes_what_the_other_built(
+    gpu: SimulatedGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two programs start after an update: one builds, the other waits and loads."""
+    export_tensorrt(Source(BUILTIN_MODEL), None, "fp16", OPTIONS)
+    gpu.version = "99.1"
+    builds = gpu.builds
+    answers: list[str] = []
+
+    def choose() -> None:
+        engine = choose_engine(BUILTIN_MODEL, "auto", 1, lambda _line: None)
+        answers.append(engine.description)
+
+    threads = [threading.Thread(target=choose) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 2
+    assert all("fp16" in answer for answer in answers)
+    assert gpu.builds == builds + 1
+
+
+def test_unreadable_model_is_one_line() -> None:
+    """A file that is there and fails to be read, also for root."""
+    for choice in ("auto", "onnx"):
+        with pytest.raises(ModelError, match=r"/proc/self/mem: cannot be read: "):
+            choose_engine(Path("/proc/self/mem"), choice, 1, print)

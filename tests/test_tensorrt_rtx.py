@@ -92,6 +92,10 @@ def test_plan_without_a_gpu_is_one_line(tmp_path: Path) -> None:
     done = run_cli("classify", clip, "--model", path, "--engine", "onnx")
     assert done.returncode == 2
     assert b"a plan runs in TensorRT alone" in done.stderr
+    done = run_cli("info", "--model", path)  # what a plan is can be read anywhere
+    assert done.returncode == 0
+    assert b"plan of tensorrt-rtx" in done.stdout
+    assert b"built without a GPU, fp32" in done.stdout
     done = run_cli("export", "--to", "tensorrt-rtx")
     assert done.returncode == 2
     assert b"say where the plan goes (-o)" in done.stderr
@@ -126,7 +130,6 @@ def test_refusals_carry_the_builders_words(kind: str) -> None:
         build_plan(tensorrt, b"no model", (128, 73), BuildOptions())
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorRT-RTX
 def test_timing_cache_is_kept_and_survives_damage(tmp_path: Path) -> None:
     """The path of ``tensorrt`` on the builder of ``tensorrt-rtx``, which keeps nothing there."""
     real = load_tensorrt("tensorrt-rtx")
@@ -138,13 +141,14 @@ def test_timing_cache_is_kept_and_survives_damage(tmp_path: Path) -> None:
     cache.write_bytes(b"damaged")
     build_plan(timed, model, (128, 73), BuildOptions(), cache)
     assert cache.read_bytes() != b"damaged"
-    nowhere = tmp_path / "no" / "gpu.timing"  # no place to keep it does not spoil the build
+    nowhere = cache / "gpu.timing"  # no place to keep it does not spoil the build
     plan = build_plan(timed, model, (128, 73), BuildOptions(), nowhere)
     assert any("timing cache not kept" in warning for warning in plan.warnings)
 
 
-def test_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
-    """Ctrl-C while the builder works."""
+@pytest.mark.parametrize("times", [1, 3])
+def test_interrupted_build_leaves_nothing(times: int, tmp_path: Path) -> None:
+    """Ctrl-C while the builder works, also by an impatient hand."""
     path = tmp_path / "m.plan"
     process = subprocess.Popen(
         [sys.executable, "-m", "agent.cli", "export", "--to", "tensorrt-rtx", "-o", str(path)],
@@ -158,7 +162,10 @@ def test_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
         assert time.monotonic() < end
         assert process.poll() is None, "the build was over before it could be interrupted"
         time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)  # well inside the build, which takes about a second
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert b"Traceback" not in said

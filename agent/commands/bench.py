@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +16,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from agent.live_cost import LiveCost
-    from export.engine import Engine
     from export.graph_comparison import GraphComparison
     from export.timing import Latency
 
@@ -64,6 +59,8 @@ def bench(
 
     All times of a table come from one run in which the engines take turns.
     """
+    from agent.bench_engines import bench_windows, engines_of
+    from agent.live_cost import measure_live_cost
     from export.timing import time_engines
     from model.builtin import BUILTIN_MODEL
     from model.errors import DevrecError
@@ -77,16 +74,28 @@ def bench(
     paths = models or [BUILTIN_MODEL]
     report: dict[str, Any] = {"machine": _machine(), "models": [str(path) for path in paths]}
     terminal, out = progress_console(), console()
-    with _engines(paths) as engines:
-        windows = _windows(next(iter(engines.values())), max(sizes))
+    if compare:
+        _check_comparable(paths[0])
+    with engines_of(paths, complain) as engines:
+        every = {name: entry.engine for name, entry in engines.items()}
+        windows = bench_windows(next(iter(every.values())), max(sizes))
         with terminal.status("measuring engines"):
-            found = time_engines(engines, windows, sizes, seconds)
-        one_thread = {name: e for name, e in engines.items() if "threads" not in name}
+            found = time_engines(every, windows, sizes, seconds)
         with terminal.status("measuring live streams"):
-            costs = {n: _live_cost(e, hop_s, found[n]) for n, e in one_thread.items()}
+            costs = {
+                name: measure_live_cost(entry.engine, hop_s, found[name])
+                for name, entry in engines.items()
+                if entry.live
+            }
+        report["engines"] = {
+            name: {
+                "description": engine.description,
+                "latency": [latency.to_dict() for latency in found[name]],
+            }
+            for name, engine in every.items()
+        }
     out.print(_latency_table(found))
     out.print(_live_table(costs))
-    report["engines"] = {n: [latency.to_dict() for latency in ls] for n, ls in found.items()}
     report["live"] = {name: cost.to_dict() for name, cost in costs.items()}
     if compare:
         with terminal.status("comparing graphs"):
@@ -102,7 +111,7 @@ def bench(
     if plot is not None:
         from agent.bench_plot import plot_latencies
 
-        plot_latencies(found, f"devrec-agent on {report['machine']['processor']}", plot)
+        plot_latencies(found, f"devrec-agent, {report['machine']['processor']}", plot)
 
 
 def _batch_sizes(text: str) -> list[int]:
@@ -134,89 +143,25 @@ def _machine() -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _engines(paths: list[Path]) -> Iterator[dict[str, Engine]]:
-    """The engines of this machine for some models, by name."""
+def _check_comparable(path: Path) -> None:
+    """Before minutes of measuring: can `--compare` be done?"""
+    import importlib.util
+
     from export.engine import load_engine
+    from model.errors import MissingDependencyError, UsageError
 
-    found: dict[str, Engine] = {}
-    cores = os.cpu_count() or 1
-    with tempfile.TemporaryDirectory(prefix="devrec-bench-") as folder:
-        for path in paths:
-            prefix = f"{path.stem} " if len(paths) > 1 else ""
-            engine = load_engine(path)
-            found[f"{prefix}{_short(engine)}"] = engine
-            if path.suffix != ".onnx":
-                continue
-            if cores > 1:
-                found[f"{prefix}{_short(engine)}, {cores} threads"] = load_engine(path, cores)
-            if engine.precision == "fp32" and importlib.util.find_spec("onnx") is not None:
-                for other in _rewritten(path, Path(folder)):
-                    found[f"{prefix}{_short(other)}"] = other
-            for plan in _cached(path):
-                found[f"{prefix}{_short(plan)}"] = plan
-        yield found
-
-
-def _short(engine: Engine) -> str:
-    runtime = engine.description.split(",")[0].rsplit(" ", 1)[0]  # without its version
-    return f"{runtime} {engine.precision}"
-
-
-def _rewritten(path: Path, folder: Path) -> Iterator[Engine]:
-    """Half and 8-bit versions; ranges from random windows, which is enough for timing."""
-    from export.engine import load_engine
-    from export.exporting import export_onnx
-    from export.precision import PRECISIONS
-    from export.source_model import Source
-
-    source = Source(path)
-    source.windows = source.record.windows(source.engine.metadata.window_frames)
-    for precision in PRECISIONS[1:]:
-        target = folder / f"{path.stem}-{precision}.onnx"
-        export_onnx(source, target, precision)
-        yield load_engine(target)
-
-
-def _cached(path: Path) -> Iterator[Engine]:
-    """Plans of a model in the cache that run here; the others are named."""
-    from export.engine import load_engine
-    from export.engine_cache import cached_plans_of
-    from export.sidecar import sha256_of
-    from model.errors import DevrecError
-
-    for plan in cached_plans_of(sha256_of(path.read_bytes())):
-        try:
-            yield load_engine(plan, trusted=True)
-        except DevrecError as error:
-            complain(f"left out: {error}")
-
-
-def _windows(engine: Engine, count: int) -> Any:
-    import numpy as np
-
-    from export.parity import ParityRecord
-
-    record = ParityRecord.from_properties(engine.properties, "the model")
-    drawn = record.windows(engine.metadata.window_frames)
-    return np.resize(drawn, (max(count, len(drawn)), *drawn.shape[1:]))
-
-
-def _live_cost(engine: Engine, hop_s: float, latencies: list[Latency]) -> LiveCost:
-    from agent.live_cost import measure_live_cost
-
-    return measure_live_cost(engine, hop_s, latencies)
+    if importlib.util.find_spec("torch") is None:
+        raise MissingDependencyError("--compare needs torch: pip install 'devrec-agent[train]'")
+    if path.suffix != ".onnx" or load_engine(path).precision != "fp32":
+        raise UsageError(f"{path}: --compare needs a float32 .onnx model")
 
 
 def _compare(path: Path, seconds: float) -> GraphComparison:
+    """The shipped graph beside its rivals."""
     import onnx
 
-    from export.engine import load_engine
     from export.graph_comparison import compare_graphs
-    from model.errors import UsageError
 
-    if path.suffix != ".onnx" or load_engine(path).precision != "fp32":
-        raise UsageError(f"{path}: --compare needs a float32 .onnx model")
     return compare_graphs(onnx.load(str(path)), seconds, str(path))
 
 

@@ -50,7 +50,7 @@ def classify(
     """Tell which device recorded each file.
 
     Exit code 0 when every file was classified, 3 when one could not be (the others still are), 4
-    for a model that cannot be used.
+    for a model that cannot be used, 7 or 8 for an engine that cannot run here.
     """
     from agent.classification import classify_audio
 

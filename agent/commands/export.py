@@ -59,11 +59,14 @@ def export(
         str, typer.Option("--batch", help="Windows a call: smallest:best:largest.")
     ] = "1:8:64",
     workspace: Annotated[
-        int, typer.Option("--workspace", min=0, help="Scratch memory in MiB; 0: TensorRT's choice.")
+        int,
+        typer.Option(
+            "--workspace", min=0, max=1 << 24, help="Scratch memory in MiB; 0: TensorRT's choice."
+        ),
     ] = 0,
     hardware_compatible: Annotated[
         bool,
-        typer.Option("--hardware-compat", help="Also run on GPUs newer than Ampere; slower."),
+        typer.Option("--hardware-compat", help="Also run on other GPUs, Ampere and newer; slower."),
     ] = False,
     version_compatible: Annotated[
         bool,
@@ -74,9 +77,10 @@ def export(
 ) -> None:
     """Build an engine, compare it with PyTorch, and keep it only if it computes the same.
 
-    Exit code 0 when it was written, 4 for a model that cannot be used, 7 when TensorRT or the onnx
-    package is not installed, 8 when it cannot be built on this machine, 9 when it does not compute
-    what PyTorch computes.
+    Exit code 0 when it was written, 1 when it cannot be (no space), 3 for a recording that cannot
+    be read, 4 for a model that cannot be used, 7 when TensorRT or the onnx package is not
+    installed, 8 when it cannot be built on this machine, 9 when it does not compute what PyTorch
+    computes, 130 when interrupted.
     """
     from agent.clip_windows import windows_of_clips
     from export.exporting import export_onnx

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.commands.common import EngineOption, ModelOption, console, open_engine, reports_errors
+from agent.commands.common import ModelOption, console, reports_errors
+
+if TYPE_CHECKING:
+    from model.metadata import ModelMetadata
 
 
 @reports_errors
 def info(
     model: ModelOption = None,
-    engine_choice: EngineOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="All metadata as one object.")] = False,
 ) -> None:
-    """Show what a model knows: devices, front end, and where it comes from."""
+    """Show what a model or plan knows: devices, front end, and where it comes from.
+
+    A plan needs neither its GPU nor TensorRT for that.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    engine = open_engine(model, 1, engine_choice)
-    metadata = engine.metadata
+    metadata, engine = _read(model)
     if as_json:
         properties = {
             "labels": list(metadata.labels),
@@ -38,7 +43,7 @@ def info(
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     rows = {
-        "engine": engine.description,
+        "engine": engine,
         "devices": f"{len(metadata.labels)}: " + ", ".join(metadata.labels),
         "window": f"{metadata.window_frames} frames of {front_end.n_features} features, "
         f"{window_s:.2f} s at {front_end.sample_rate_hz} Hz",
@@ -48,6 +53,22 @@ def info(
     for key, value in rows.items():
         table.add_row(key, Text(value))
     console().print(table)
+
+
+def _read(model: Path | None) -> tuple[ModelMetadata, str]:
+    """Metadata, and the engine in words."""
+    from export.engine import load_engine
+    from export.sidecar import PLAN_SUFFIX, Sidecar
+    from model.builtin import BUILTIN_MODEL
+
+    path = model if model is not None else BUILTIN_MODEL
+    if path.suffix == PLAN_SUFFIX:
+        sidecar = Sidecar.read(path)
+        made_for = f"for {sidecar.gpu}" if sidecar.gpu else "built without a GPU"
+        words = f"plan of {sidecar.flavour} {sidecar.tensorrt}, {made_for}, {sidecar.precision}"
+        return sidecar.metadata(str(path)), words
+    engine = load_engine(path)
+    return engine.metadata, engine.description
 
 
 def _short(value: object) -> str:

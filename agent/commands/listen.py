@@ -55,7 +55,7 @@ def listen(
 
     Nothing is reported before the first 128 frames (1.04 s). Exit code 0 after the end of a file
     or Ctrl-C, 3 for a file that cannot be read, 4 for a model that cannot be used, 6 for an input
-    that cannot be opened or stops delivering.
+    that cannot be opened or stops delivering, 7 or 8 for an engine that cannot run here.
     """
     from agent.listening import Listener
     from agent.sources import open_source

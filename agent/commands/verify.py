@@ -15,7 +15,6 @@ from agent.commands.export import ClipsOption
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from export.engine import Engine
     from export.parity import Difference
 
 
@@ -30,14 +29,16 @@ def verify(
     """Compare two engines on random windows, and on recordings where some are given.
 
     The bounds are those of the coarser precision. Exit code 0 when they agree, 9 when they do not,
-    4 or 8 when one of them cannot be loaded.
+    3 for a recording that cannot be read, 4, 7 or 8 for an engine that cannot be loaded (file,
+    missing TensorRT, this machine).
     """
     from agent.clip_windows import windows_of_clips
+    from export.engine import load_engine
     from export.parity import ParityRecord, check_parity, difference
     from export.precision import PRECISIONS
     from model.errors import ModelError
 
-    engines = [_load(path, threads) for path in (first, second)]
+    engines = [load_engine(path, threads) for path in (first, second)]
     a, b = (engine.metadata for engine in engines)
     for what, same in (
         ("devices", a.labels == b.labels),
@@ -47,7 +48,7 @@ def verify(
         if not same:
             raise ModelError(f"{first} and {second} have other {what}: nothing to compare")
     precision = max((engine.precision for engine in engines), key=PRECISIONS.index)
-    record = ParityRecord.from_properties(engines[0].properties, str(first))
+    record = ParityRecord.from_properties(engines[0].properties, str(first), a.front_end.n_features)
     sets = {"random": record.windows(a.window_frames)}
     if clips:
         sets["real"] = windows_of_clips(clips, a.front_end, a.window_frames)
@@ -67,12 +68,6 @@ def verify(
         console().print(parity_table(title, found, precision))
     for name, _, measured in found:
         check_parity(measured, precision, f"on {name} windows")
-
-
-def _load(path: Path, threads: int) -> Engine:
-    from export.engine import load_engine
-
-    return load_engine(path, threads)
 
 
 def parity_table(title: str, rows: Iterable[tuple[str, str, Difference]], precision: str) -> Table:
