@@ -176,7 +176,10 @@ class ParityRecord:
             ModelError: there is none, or it is damaged.
         """
         if RECORD_KEY not in properties:
-            raise ModelError(f"{source}: carries no answers of PyTorch to compare engines with")
+            raise ModelError(
+                f"{source}: carries no answers of PyTorch to compare engines with; "
+                "train it again with this version"
+            )
         try:
             values = json.loads(properties[RECORD_KEY])
             seed, count = (int(values[name]) for name in ("seed", "count"))
