@@ -42,7 +42,7 @@ class Bounds:
 BOUNDS: Mapping[str, Bounds] = {
     "fp32": Bounds(logits=1e-3, embedding=1e-3, top1=1.0),
     "fp16": Bounds(logits=1e-2, embedding=2e-2, top1=0.95),
-    "int8": Bounds(logits=5e-2, embedding=1e-1, top1=0.90),
+    "int8": Bounds(logits=1e-1, embedding=1.5e-1, top1=0.90),
 }
 
 
