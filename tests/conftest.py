@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,19 @@ def run_cli(
         cwd=ROOT,
         env={**CLI_ENV, **env},
         check=False,
+    )
+
+
+def run_cli_without(
+    modules: Iterable[str], *arguments: str | Path
+) -> subprocess.CompletedProcess[bytes]:
+    """The program on a machine on which some modules are not installed."""
+    script = (
+        f"import sys\nsys.modules.update(dict.fromkeys({list(modules)!r}))\n"
+        f"from agent.cli import app\napp({[str(a) for a in arguments]!r})\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, cwd=ROOT, env=CLI_ENV, check=False
     )
 
 

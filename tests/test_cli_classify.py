@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import ROOT, run_cli
+from tests.conftest import ROOT, run_cli, run_cli_without
 from tests.simulated import RATE_HZ, record, speech_like
 
 
@@ -157,30 +157,14 @@ def test_bad_model(clip: Path, tmp_path: Path) -> None:
 
 def test_runs_without_torch_and_onnx(clip: Path, simulated_model: Path) -> None:
     """The edge install has no torch: forbid the import and classify."""
-    script = (
-        "import sys\n"
-        "for name in ('torch', 'onnx', 'lightning', 'sklearn', 'matplotlib'):\n"
-        "    sys.modules[name] = None\n"
-        "from agent.cli import app\n"
-        f"app(['classify', {str(clip)!r}, '--model', {str(simulated_model)!r}])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, cwd=ROOT, check=False
-    )
+    absent = ("torch", "onnx", "lightning", "sklearn", "matplotlib")
+    done = run_cli_without(absent, "classify", clip, "--model", simulated_model)
     assert done.returncode == 0, done.stderr.decode()
     assert b"simC" in done.stdout
 
 
 def test_train_without_torch_names_the_extra(tmp_path: Path) -> None:
-    script = (
-        "import sys\n"
-        "sys.modules['torch'] = None\n"
-        "from agent.cli import app\n"
-        f"app(['train', {str(tmp_path)!r}])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, cwd=ROOT, check=False
-    )
+    done = run_cli_without(["torch"], "train", tmp_path)
     assert done.returncode == 7
     assert b"devrec-agent[train]" in done.stderr
 

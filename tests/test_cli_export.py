@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,7 @@ from export.parity import BOUNDS, Bounds  # noqa: E402
 from export.source_model import Source  # noqa: E402
 from model.builtin import BUILTIN_MODEL  # noqa: E402
 from model.errors import ParityError  # noqa: E402
-from tests.conftest import ROOT, run_cli  # noqa: E402
+from tests.conftest import run_cli, run_cli_without  # noqa: E402
 
 
 def one_line(done: subprocess.CompletedProcess[bytes]) -> str:
@@ -71,18 +69,10 @@ def test_exports_without_torch(
 ) -> None:
     """A board that exports for itself has no torch."""
     target = tmp_path / "half.onnx"
-    arguments = ["export", simulated_model, "--to", "onnx", "--precision", "fp16", "-o", target]
-    arguments += ["--clips", simulated_corpus]
-    script = (
-        "import sys, importlib.util\n"
-        "find = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda n, p=None: None if n == 'torch' else find(n, p)\n"
-        "for name in ('torch', 'lightning', 'sklearn'):\n    sys.modules[name] = None\n"
-        "from agent.cli import app\n"
-        f"app({[str(a) for a in arguments]!r})\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, cwd=ROOT, check=False
+    done = run_cli_without(
+        ("torch", "lightning", "sklearn"),
+        *("export", simulated_model, "--to", "onnx", "--precision", "fp16", "-o", target),
+        *("--clips", simulated_corpus),
     )
     assert done.returncode == 0, done.stderr.decode()
     assert b"ONNX Runtime fp32" in done.stdout  # the reference on real windows
@@ -193,17 +183,8 @@ def test_read_only_folder(tmp_path: Path) -> None:
     assert "cannot be written" in one_line(done)
 
 
-@pytest.mark.skipif("tensorrt" in sys.modules, reason="TensorRT is loaded")
 def test_tensorrt_that_is_not_installed(tmp_path: Path) -> None:
-    script = (
-        "import sys\n"
-        "for name in ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings'):\n"
-        "    sys.modules[name] = None\n"
-        "from agent.cli import app\n"
-        f"app(['export', '--to', 'tensorrt', '-o', {str(tmp_path / 'm.plan')!r}])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, cwd=ROOT, check=False, env=os.environ
-    )
+    absent = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
+    done = run_cli_without(absent, "export", "--to", "tensorrt", "-o", tmp_path / "m.plan")
     assert done.returncode == 7
     assert "TensorRT is not installed on this machine" in one_line(done)
