@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from export.engine import Engine, load_engine, read_model
+from export.engine import Engine, read_model
 from export.engine_cache import cached_plans_of
+from export.engine_loading import load_engine
 from export.parity import ParityRecord
 from export.precision import PRECISIONS
 from export.sidecar import PLAN_SUFFIX, sha256_of

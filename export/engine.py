@@ -66,26 +66,3 @@ def read_model(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def load_engine(path: Path, threads: int = 1, *, trusted: bool = False) -> Engine:
-    """Load an engine from its file.
-
-    Args:
-        path: an ``.onnx`` model file (ONNX Runtime) or a ``.plan`` with its sidecar (TensorRT).
-        threads: threads per call, on a CPU.
-        trusted: a plan of this program's own making; see :mod:`export.tensorrt_engine`.
-
-    Raises:
-        ModelError: missing, foreign or damaged file.
-        EngineError: a plan that cannot run on this machine.
-        MissingDependencyError: TensorRT is not installed.
-    """
-    # Each runtime is imported where it is used: they take 0.1 s and more.
-    if path.suffix == ".plan":
-        from export.tensorrt_engine import TensorRTEngine
-
-        return TensorRTEngine(path, trusted=trusted)
-    from export.onnxruntime_engine import OnnxRuntimeEngine
-
-    return OnnxRuntimeEngine(path, threads=threads)

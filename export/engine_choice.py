@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from export.engine import Engine, load_engine, read_model
+from export.engine import Engine, read_model
 from export.engine_cache import building, cached_plan, cached_plans_of
+from export.engine_loading import load_engine
 from export.precision import PRECISIONS, Precision
 from export.sidecar import PLAN_SUFFIX, Sidecar, sha256_of
 from export.tensorrt_api import TensorRT

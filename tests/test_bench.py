@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 
 from agent.bench_engines import bench_windows, engines_of
 from agent.live_cost import measure_live_cost
-from export.engine import load_engine
+from export.engine_loading import load_engine
 from export.exporting import export_onnx
 from export.source_model import Source
 from export.timing import ROUNDS, Latency, time_in_turns

@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from agent.classification import classify_audio
-from export.engine import Engine, load_engine
+from export.engine import Engine
+from export.engine_loading import load_engine
 from model.builtin import BUILTIN_MODEL
 from model.corpus import read_corpus
 from tests.conftest import ROOT

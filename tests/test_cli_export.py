@@ -10,7 +10,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: export)")
 
-from export.engine import load_engine  # noqa: E402
+from export.engine_loading import load_engine  # noqa: E402
 from export.exporting import export_onnx  # noqa: E402
 from export.parity import BOUNDS, Bounds  # noqa: E402
 from export.source_model import Source  # noqa: E402

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: train)")
 
-from export.engine import load_engine  # noqa: E402
+from export.engine_loading import load_engine  # noqa: E402
 from export.graph import build_model  # noqa: E402
 from export.onnx_file import write_model  # noqa: E402
 from export.parity import BOUNDS, Bounds  # noqa: E402

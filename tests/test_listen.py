@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from agent.pipeline import ScoringPipeline
-from export.engine import load_engine
+from export.engine_loading import load_engine
 from tests.conftest import ROOT, run_cli
 from tests.pulse import INPUT_NAME, PulseServer, missing_parts
 from tests.simulated import RATE_HZ, record, speech_like

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: export)")
 
-from export.engine import Scores, load_engine  # noqa: E402
+from export.engine import Scores  # noqa: E402
+from export.engine_loading import load_engine  # noqa: E402
 from export.parity import (  # noqa: E402
     BOUNDS,
     ParityRecord,

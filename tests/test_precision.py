@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra: trai
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: export)")
 
 from export.arithmetic import multiply_adds  # noqa: E402
-from export.engine import load_engine  # noqa: E402
+from export.engine_loading import load_engine  # noqa: E402
 from export.folding import fold, folded_weights  # noqa: E402
 from export.graph import build_graph, build_model  # noqa: E402
 from export.int8 import CpuInt8Products, Int8Products, product_inputs, quantised  # noqa: E402

@@ -17,9 +17,9 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: export)
 
 import export.tensorrt_engine  # noqa: E402
 from export.cuda_runtime import CudaRuntime  # noqa: E402
-from export.engine import load_engine  # noqa: E402
 from export.engine_cache import cache_folder, cached_plans_of, timing_cache_path  # noqa: E402
 from export.engine_choice import choose_engine  # noqa: E402
+from export.engine_loading import load_engine  # noqa: E402
 from export.exporting import export_tensorrt  # noqa: E402
 from export.parity import BOUNDS, Bounds  # noqa: E402
 from export.sidecar import Sidecar, sha256_of, sidecar_path  # noqa: E402

@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 pytest.importorskip("lightning", reason="lightning is not installed (extra: train)")
 
-from export.engine import load_engine  # noqa: E402
+from export.engine_loading import load_engine  # noqa: E402
 from model.augment import AUGMENTATIONS  # noqa: E402
 from model.features import WINDOW_FRAMES, FrontEndConfig, extract  # noqa: E402
 from model.training_data import ClipData, RandomWindows  # noqa: E402

@@ -147,7 +147,7 @@ def _check_comparable(path: Path) -> None:
     """Before minutes of measuring: can `--compare` be done?"""
     import importlib.util
 
-    from export.engine import load_engine
+    from export.engine_loading import load_engine
     from model.errors import MissingDependencyError, UsageError
 
     if importlib.util.find_spec("torch") is None:

@@ -47,6 +47,16 @@ EngineOption = Annotated[
     ),
 ]
 
+ClipsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--clips",
+        help="Recordings, or folders of them, to compare on real windows (and for int8 to measure "
+        "ranges on); may be given several times.",
+        show_default=False,
+    ),
+]
+
 #: What to install when a module of an extra is missing.
 _INSTALLS = {
     "torch": "'devrec-agent[train]'",

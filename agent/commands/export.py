@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from agent.commands.common import console, progress_console, reports_errors
+from agent.commands.common import ClipsOption, console, progress_console, reports_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from export.tensorrt_build import BuildOptions
 
 TARGETS = ("tensorrt", "tensorrt-rtx", "onnx")
-
-ClipsOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--clips",
-        help="Recordings, or folders of them, to compare on real windows (and for int8 to measure "
-        "ranges on); may be given several times.",
-        show_default=False,
-    ),
-]
 
 
 @reports_errors
@@ -175,7 +165,7 @@ def _as_dict(report: ExportReport) -> dict[str, object]:
 
 
 def _table(report: ExportReport) -> Table:
-    from agent.commands.verify import parity_table
+    from agent.parity_view import parity_table
 
     return parity_table(
         f"{report.precision}, compared in {report.engine}",

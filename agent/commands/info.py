@@ -57,7 +57,7 @@ def info(
 
 def _read(model: Path | None) -> tuple[ModelMetadata, str]:
     """Metadata, and the engine in words."""
-    from export.engine import load_engine
+    from export.engine_loading import load_engine
     from export.sidecar import PLAN_SUFFIX, Sidecar
     from model.builtin import BUILTIN_MODEL
 

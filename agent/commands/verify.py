@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from agent.commands.common import ThreadsOption, console, reports_errors
-from agent.commands.export import ClipsOption
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from export.parity import Difference
+from agent.commands.common import ClipsOption, ThreadsOption, console, reports_errors
 
 
 @reports_errors
@@ -33,7 +26,8 @@ def verify(
     missing TensorRT, this machine).
     """
     from agent.clip_windows import windows_of_clips
-    from export.engine import load_engine
+    from agent.parity_view import parity_table
+    from export.engine_loading import load_engine
     from export.parity import ParityRecord, check_parity, difference
     from export.precision import PRECISIONS
     from model.errors import ModelError
@@ -68,37 +62,3 @@ def verify(
         console().print(parity_table(title, found, precision))
     for name, _, measured in found:
         check_parity(measured, precision, f"on {name} windows")
-
-
-def parity_table(title: str, rows: Iterable[tuple[str, str, Difference]], precision: str) -> Table:
-    """Differences beside their bounds."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from export.parity import BOUNDS
-
-    bounds = BOUNDS[precision]
-    table = Table(title=Text(title), title_justify="left")
-    for column in ("windows", "reference"):
-        table.add_column(column, overflow="fold")
-    for column in ("n", "logits", "embedding", "same best"):
-        table.add_column(column, justify="right")
-    for windows, reference, found in rows:
-        table.add_row(
-            windows,
-            Text(reference),
-            str(found.windows),
-            f"{found.logits:.2g}",
-            f"{found.embedding:.2g}",
-            f"{100 * found.top1:.1f} %",
-        )
-    table.add_section()
-    table.add_row(
-        "bound",
-        precision,
-        "",
-        f"{bounds.logits:g}",
-        f"{bounds.embedding:g}",
-        f"{100 * bounds.top1:g} %",
-    )
-    return table
