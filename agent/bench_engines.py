@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import tempfile
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +18,13 @@ from export.engine import Engine, read_model
 from export.engine_cache import cached_plans_of
 from export.engine_loading import load_engine
 from export.parity import ParityRecord
-from export.precision import PRECISIONS
+from export.precision import PRECISIONS, Precision
 from export.sidecar import PLAN_SUFFIX, sha256_of
 from model.errors import DevrecError, UsageError
 from model.features import FloatArray
+
+if TYPE_CHECKING:
+    from export.source_model import Source
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ def engines_of(
                 _add(found, name, BenchEngine(load_engine(path, cores), live=False))
             added = [_cached(plan) for plan in cached_plans_of(sha256_of(read_model(path)))]
             if engine.precision == "fp32" and importlib.util.find_spec("onnx") is not None:
-                added = [_rewritten(path, Path(folder), p) for p in PRECISIONS[1:]] + added
+                source = functools.cache(functools.partial(_source, path))
+                added = [_rewritten(source, Path(folder), p) for p in PRECISIONS[1:]] + added
             for load in added:
                 try:
                     other = load()
@@ -73,7 +79,7 @@ def engines_of(
                     complain(f"left out: {error}")
                     continue
                 _add(found, prefix + _short(other), BenchEngine(other))
-        shapes = {entry.engine.metadata.front_end.n_features for entry in found.values()}
+        shapes = {entry.engine.metadata.window_shape for entry in found.values()}
         if len(shapes) > 1:
             raise UsageError("the models have other front ends: time them one by one")
         yield found
@@ -81,10 +87,8 @@ def engines_of(
 
 def bench_windows(engine: Engine, count: int) -> FloatArray:
     """At least ``count`` random windows for an engine, ``(n, 128, 73)``."""
-    metadata = engine.metadata
-    n_features = metadata.front_end.n_features
-    record = ParityRecord.from_properties(engine.properties, "the model", n_features)
-    drawn = record.windows(metadata.window_frames)
+    shape = engine.metadata.window_shape
+    drawn = ParityRecord.from_properties(engine.properties, "the model", shape).windows()
     return np.resize(drawn, (max(count, len(drawn)), *drawn.shape[1:]))
 
 
@@ -105,17 +109,23 @@ def _cached(plan: Path) -> Callable[[], Engine]:
     return lambda: load_engine(plan, trusted=True)
 
 
-def _rewritten(path: Path, folder: Path, precision: str) -> Callable[[], Engine]:
-    """Another precision; ranges from random windows, which is enough for timing."""
+def _source(path: Path) -> Source:
+    """A model to rewrite; ranges from random windows, which is enough for timing."""
+    from export.source_model import Source
 
+    source = Source(path)
+    source.windows = source.record.windows()
+    return source
+
+
+def _rewritten(
+    source: Callable[[], Source], folder: Path, precision: Precision
+) -> Callable[[], Engine]:
     def load() -> Engine:
         from export.exporting import export_onnx
-        from export.source_model import Source
 
-        source = Source(path)
-        source.windows = source.record.windows(source.engine.metadata.window_frames)
         target = folder / f"{precision}.onnx"
-        export_onnx(source, target, precision)  # type: ignore[arg-type]
+        export_onnx(source(), target, precision)
         return load_engine(target)
 
     return load

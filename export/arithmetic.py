@@ -6,6 +6,8 @@ import math
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorShapeProto, shape_inference
 
+from export.graph_builder import bodies
+
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -28,10 +30,8 @@ def _fix_batch(graph: GraphProto) -> None:
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param:
                 dimension.dim_value = 1
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                _fix_batch(attribute.g)
+    for body in bodies(graph):
+        _fix_batch(body)
 
 
 def _count(graph: GraphProto) -> int:

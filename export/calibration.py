@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 from onnx import ModelProto, TensorProto, helper
 
 from export.engine import INPUT
 from export.int8 import product_inputs
+from export.onnxruntime_engine import cpu_session
 from model.errors import ModelError
 from model.features import FloatArray
 
@@ -40,11 +40,7 @@ def measure_ranges(model: ModelProto, windows: FloatArray) -> dict[str, float]:
     probed.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        probed.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = cpu_session(probed.SerializeToString(), threads=0)
     spans: dict[str, list[float]] = {name: [] for name in names}
     for start in range(0, len(windows), _BATCH):
         batch = np.ascontiguousarray(windows[start : start + _BATCH], np.float32)

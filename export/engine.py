@@ -54,6 +54,16 @@ class Engine(Protocol):
         ...
 
 
+def check_windows(windows: FloatArray, window_shape: tuple[int, int]) -> None:
+    """What every engine asks of its windows.
+
+    Raises:
+        ValueError: they are not ``(n, *window_shape)``.
+    """
+    if windows.ndim != 3 or windows.shape[1:] != window_shape:
+        raise ValueError(f"windows must be (n, {window_shape}), got {windows.shape}")
+
+
 def read_model(path: Path) -> bytes:
     """The bytes of a model file.
 

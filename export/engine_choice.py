@@ -9,7 +9,7 @@ from typing import Literal, cast, get_args
 from export.engine import Engine, read_model
 from export.engine_cache import building, cached_plan, cached_plans_of
 from export.engine_loading import load_engine
-from export.precision import PRECISIONS, Precision
+from export.precision import Precision
 from export.sidecar import PLAN_SUFFIX, Sidecar, sha256_of
 from export.tensorrt_api import TensorRT
 from model.errors import (
@@ -128,9 +128,7 @@ def _newest(stored: list[Path]) -> Sidecar | None:
     """The newest plan's description that can be read."""
     for plan in stored:
         try:
-            sidecar = Sidecar.read(plan)
+            return Sidecar.read(plan)
         except ModelError:
             continue
-        if sidecar.precision in PRECISIONS:
-            return sidecar
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from export.engine import Engine
+from export.sidecar import PLAN_SUFFIX
 
 
 def load_engine(path: Path, threads: int = 1, *, trusted: bool = False) -> Engine:
@@ -21,7 +22,7 @@ def load_engine(path: Path, threads: int = 1, *, trusted: bool = False) -> Engin
         MissingDependencyError: TensorRT is not installed.
     """
     # Each runtime is imported where it is used: they take 0.1 s and more.
-    if path.suffix == ".plan":
+    if path.suffix == PLAN_SUFFIX:
         from export.tensorrt_engine import TensorRTEngine
 
         return TensorRTEngine(path, trusted=trusted)

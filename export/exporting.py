@@ -126,7 +126,7 @@ def export_tensorrt(
     report = ExportReport(target, precision)
     with _staging(target) as temporary:
         started = time.monotonic()
-        shape = source.engine.window_shape
+        shape = source.engine.metadata.window_shape
         plan = build_plan(tensorrt, model.SerializeToString(), shape, options, timings, progress)
         report.build_s = time.monotonic() - started
         report.notes += [f"{tensorrt.name}: {warning}" for warning in plan.warnings]

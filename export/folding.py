@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import GraphProto, ModelProto, numpy_helper
 
-from export.graph_builder import Array
+from export.graph_builder import Array, bodies
 from model.errors import ModelError
 from model.network_config import TAPS
 
@@ -108,10 +108,8 @@ def _named_initializers(graph: GraphProto) -> Iterator[tuple[str, Array]]:
     for tensor in graph.initializer:
         if "." in tensor.name:
             yield tensor.name, numpy_helper.to_array(tensor)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _named_initializers(attribute.g)
+    for body in bodies(graph):
+        yield from _named_initializers(body)
 
 
 def _batch_norm(state: Mapping[str, Array], name: str, eps: float) -> tuple[Array, Array]:

@@ -18,7 +18,7 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, h
 from export.engine import EMBEDDING, INPUT, LOGITS
 from export.folding import fold
 from export.graph_builder import Array, GraphBuilder
-from export.products import Products
+from export.products import Products, tap_positions
 from model.features import WINDOW_FRAMES
 from model.metadata import ModelMetadata
 from model.network_config import (
@@ -132,20 +132,15 @@ def scanned_convlstms(g: GraphBuilder, products: Products, config: NetworkConfig
     steps = g.add("Pad", steps, g.integers(0, 0, 0, 0, 0, 1), g.constant(1.0))
     first, second = config.positions
     bias = np.full((first, 1), config.n_features)
-    taps = np.concatenate([_taps(first, config.strides[0]), bias], axis=1)
+    taps = np.concatenate([tap_positions(first, config.strides[0]), bias], axis=1)
     seen = g.add("Gather", steps, g.constant(taps, np.int64), axis=2)  # (T, n, P, 4)
-    taps = _taps(second, config.strides[1]).ravel()
+    taps = tap_positions(second, config.strides[1]).ravel()
     seen = _scan(g, products, "convlstm1", seen, first, rides=True, emit=taps)
     width = TAPS * config.filters[0]
     seen = g.add("Reshape", seen, g.integers(WINDOW_FRAMES, -1, second, width))
     gates = products.linear(g, seen, "convlstm2.input")
     hidden = _scan(g, products, "convlstm2", gates, second, rides=False)
     return g.add("Reshape", hidden, g.integers(WINDOW_FRAMES, -1, second * config.filters[1]))
-
-
-def _taps(positions: int, stride: int) -> npt.NDArray[np.int64]:
-    """Input positions that each output position sees, ``(P, 3)``."""
-    return (np.arange(positions)[:, None] * stride + np.arange(TAPS)).astype(np.int64)
 
 
 def _scan(

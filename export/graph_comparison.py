@@ -18,7 +18,9 @@ from export.calibration import measure_ranges
 from export.engine import EMBEDDING, INPUT, LOGITS
 from export.folding import folded_weights
 from export.graph import IR_VERSION, OPSET, build_graph, build_model
+from export.graph_builder import bodies
 from export.int8 import CpuInt8Products
+from export.onnxruntime_engine import cpu_session
 from export.parity import BOUNDS, RANDOM_WINDOWS, random_windows
 from export.products import Products
 from export.rebuild import rebuild_network
@@ -111,7 +113,7 @@ def compare_graphs(model: ModelProto, seconds: float, source: str) -> GraphCompa
     if not network.config.peepholes:
         graphs[BANDED] = banded_model(network, metadata)
     windows = windows[:1]
-    sessions = {name: _session(graph.SerializeToString()) for name, graph in graphs.items()}
+    sessions = {name: cpu_session(graph.SerializeToString(), 1) for name, graph in graphs.items()}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -150,13 +152,6 @@ def _check_same(
             raise ParityError(f"{name} does not compute what the network computes")
 
 
-def _session(model: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
 def _run(session: onnxruntime.InferenceSession, windows: FloatArray) -> Callable[[], object]:
     return lambda: session.run([LOGITS, EMBEDDING], {INPUT: windows})
 
@@ -164,15 +159,14 @@ def _run(session: onnxruntime.InferenceSession, windows: FloatArray) -> Callable
 def _start_s(model: bytes) -> float:
     def once() -> float:
         started = time.perf_counter()
-        _session(model)
+        cpu_session(model, 1)
         return time.perf_counter() - started
 
     return statistics.median(once() for _ in range(_STARTS))
 
 
 def _nodes(graph: GraphProto) -> int:
-    bodies = (a.g for node in graph.node for a in node.attribute if a.HasField("g"))
-    return len(graph.node) + sum(_nodes(body) for body in bodies)
+    return len(graph.node) + sum(_nodes(body) for body in bodies(graph))
 
 
 def _product_speed(size: int) -> float:
@@ -188,6 +182,6 @@ def _product_speed(size: int) -> float:
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
-    session = _session(model.SerializeToString())
+    session = cpu_session(model.SerializeToString(), 1)
     times = time_in_turns({"product": lambda: session.run(None, {"x": x})}, 0.5)["product"]
     return size**3 / statistics.median(times)

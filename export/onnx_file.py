@@ -72,7 +72,7 @@ def write_model(
         engine = OnnxRuntimeEngine(temporary)
         for reference, batch in (
             (torch_scores(network, windows), windows),
-            (record.scores, record.windows(metadata.window_frames)),
+            (record.scores, record.windows()),
         ):
             found = difference(reference, engine.run(batch))
             if not found.within(BOUNDS["fp32"]):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from export.engine import EMBEDDING, INPUT, LOGITS, Scores, read_model
+from export.engine import EMBEDDING, INPUT, LOGITS, Scores, check_windows, read_model
 from export.precision import PRECISIONS
 from model.errors import ModelError
 from model.features import FloatArray
@@ -15,6 +15,20 @@ from model.metadata import ModelMetadata
 
 #: Windows per call of the runtime: more are no faster a window, and take memory.
 LARGEST_BATCH = 8
+
+
+def cpu_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """A session on the CPU, quiet on stderr: its failures come back as exceptions.
+
+    Args:
+        model: serialised ONNX model.
+        threads: per call; 0 for all cores.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class OnnxRuntimeEngine:
@@ -34,14 +48,8 @@ class OnnxRuntimeEngine:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         model = read_model(path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # failures come back as exceptions; keep stderr clean
         try:
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = cpu_session(model, threads)
         except Exception as error:  # onnxruntime raises a class of its own per failure kind
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(f"{path}: not a loadable ONNX file ({reason})") from error
@@ -66,7 +74,7 @@ class OnnxRuntimeEngine:
             for node in (*self._session.get_inputs(), *self._session.get_outputs())
         }
         metadata = self.metadata
-        self.window_shape = (metadata.window_frames, metadata.front_end.n_features)
+        self.window_shape = metadata.window_shape
         expected = {
             INPUT: list(self.window_shape),
             LOGITS: [len(metadata.labels)],
@@ -83,8 +91,7 @@ class OnnxRuntimeEngine:
 
     def run(self, windows: FloatArray) -> Scores:
         """Score windows; see :class:`export.engine.Engine`."""
-        if windows.ndim != 3 or windows.shape[1:] != self.window_shape:
-            raise ValueError(f"windows must be (n, {self.window_shape}), got {windows.shape}")
+        check_windows(windows, self.window_shape)
         logits = np.empty((len(windows), len(self.metadata.labels)), np.float32)
         embedding = np.empty((len(windows), self._embedding_dim), np.float32)
         for start in range(0, len(windows), LARGEST_BATCH):

@@ -129,12 +129,14 @@ class ParityRecord:
         seed: of the windows.
         mean: float32 ``(73,)``, mean of each feature over the training windows.
         deviation: float32 ``(73,)``, its standard deviation.
+        frames: of each window.
         scores: PyTorch's answers, in order.
     """
 
     seed: int
     mean: FloatArray
     deviation: FloatArray
+    frames: int
     scores: Scores
 
     @classmethod
@@ -149,11 +151,12 @@ class ParityRecord:
     ) -> ParityRecord:
         """Draw ``count`` windows of ``frames`` frames and record the network's answers."""
         windows = random_windows(mean, deviation, frames, count, seed)
-        return cls(seed, mean, deviation, network(windows))
+        return cls(seed, mean, deviation, frames, network(windows))
 
-    def windows(self, frames: int) -> FloatArray:
+    def windows(self) -> FloatArray:
         """The windows that the answers belong to, float32 ``(n, frames, 73)``."""
-        return random_windows(self.mean, self.deviation, frames, len(self.scores.logits), self.seed)
+        count = len(self.scores.logits)
+        return random_windows(self.mean, self.deviation, self.frames, count, self.seed)
 
     def to_property(self) -> str:
         """For the model file's metadata."""
@@ -168,9 +171,9 @@ class ParityRecord:
 
     @classmethod
     def from_properties(
-        cls, properties: Mapping[str, str], source: str, n_features: int
+        cls, properties: Mapping[str, str], source: str, window_shape: tuple[int, int]
     ) -> ParityRecord:
-        """Read what :meth:`to_property` wrote, for windows of ``n_features`` features.
+        """Read what :meth:`to_property` wrote, for windows of a shape (frames, features).
 
         Raises:
             ModelError: there is none, or it is damaged.
@@ -182,6 +185,7 @@ class ParityRecord:
             )
         try:
             values = json.loads(properties[RECORD_KEY])
+            frames, n_features = window_shape
             seed, count = (int(values[name]) for name in ("seed", "count"))
             logits, embedding, mean, deviation = (
                 _decode(values[name]) for name in ("logits", "embedding", "mean", "deviation")
@@ -189,7 +193,7 @@ class ParityRecord:
             if not 0 <= seed < 2**32 or len(mean) != n_features or len(deviation) != n_features:
                 raise ValueError("seed or features out of range")
             scores = Scores(logits.reshape(count, -1), embedding.reshape(count, -1))
-            return cls(seed, mean, deviation, scores)
+            return cls(seed, mean, deviation, frames, scores)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"{source}: damaged answers of PyTorch: {error}") from error
 

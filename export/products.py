@@ -8,6 +8,7 @@ here, and the same graph shows on any machine what it costs in accuracy.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from onnx import TensorProto
 
 from export.folding import Folded
@@ -70,7 +71,7 @@ class Products:
 
     def taps(self, body: GraphBuilder, layer: str, state: str, positions: int) -> str:
         """The three taps of every position side by side, ``(n, P + 2, C)`` to ``(n, P, 3C)``."""
-        taps = np.arange(positions)[:, None] + np.arange(TAPS)
+        taps = tap_positions(positions, stride=1)
         seen = body.add("Gather", state, body.constant(taps.ravel(), np.int64), axis=1)
         width = len(self.folded[f"{layer}.state.weight"])
         return body.add("Reshape", seen, body.integers(-1, positions, width))
@@ -81,6 +82,11 @@ class Products:
         weights = [g.constant(self.folded[f"bilstm.{p}"], name=f"bilstm.{p}") for p in parts]
         units = self.folded["bilstm.state"].shape[2]
         return g.add("LSTM", x, *weights, direction="bidirectional", hidden_size=units)
+
+
+def tap_positions(positions: int, stride: int) -> npt.NDArray[np.int64]:
+    """Input positions that each output position sees, ``(P, 3)``."""
+    return (np.arange(positions)[:, None] * stride + np.arange(TAPS)).astype(np.int64)
 
 
 def padded(body: GraphBuilder, layer: str, edge: str) -> str:

@@ -70,12 +70,12 @@ class Source:
             raise ModelError(
                 f"{path}: is {self.engine.precision} already; export from the original"
             )
-        self.windows: FloatArray = np.zeros((0, *self.engine.window_shape), np.float32)
+        self.windows: FloatArray = np.zeros((0, *self.engine.metadata.window_shape), np.float32)
         data = read_model(path)
         self.sha256 = sha256_of(data)
         self.model: ModelProto = onnx.load_from_string(data)
         self.record = ParityRecord.from_properties(
-            self.engine.properties, str(path), self.engine.window_shape[1]
+            self.engine.properties, str(path), self.engine.metadata.window_shape
         )
         self._real: tuple[str, Scores] | None = None
 
@@ -112,7 +112,7 @@ class Source:
         Raises:
             ParityError: the engine lies outside the bounds of its precision.
         """
-        drawn = self.record.windows(self.engine.metadata.window_frames)
+        drawn = self.record.windows()
         found = [
             Comparison(
                 "random", "PyTorch (recorded)", difference(self.record.scores, engine.run(drawn))

@@ -14,9 +14,7 @@ from export.tensorrt_api import TensorRT, logger_of
 from model.errors import DevrecError, EngineError, UsageError
 from model.files import replacing
 
-#: Name of the thread that builds. One that is still at it when the program ends must be left behind
-#: without Python's clean-up, because it would call into a dead interpreter.
-BUILD_THREAD = "tensorrt-build"
+_THREAD = "tensorrt-build"
 CANCEL_S = 30.0  #: how long a cancelled build may take to notice
 
 Progress = Callable[[str, int, int], None]  #: phase, steps done, steps in all
@@ -79,7 +77,7 @@ def build_plan(
     """
     task = _Build(tensorrt, model, window_shape, options, timing_cache, progress)
     # In a thread, so that Ctrl-C reaches Python: the builder's C++ holds its caller for minutes.
-    thread = threading.Thread(target=task.run, name=BUILD_THREAD, daemon=True)
+    thread = threading.Thread(target=task.run, name=_THREAD, daemon=True)
     thread.start()
     try:
         while thread.is_alive():
@@ -98,6 +96,15 @@ def build_plan(
     if task.plan is None:
         raise EngineError(f"{tensorrt.name} built nothing: {task.lines.reason()}")
     return task.plan
+
+
+def still_building() -> bool:
+    """Whether a cancelled build has not noticed yet.
+
+    A program that ends meanwhile must leave it behind without Python's clean-up, because it would
+    call into a dead interpreter.
+    """
+    return any(thread.name == _THREAD for thread in threading.enumerate())
 
 
 class _Build:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from export.cuda_runtime import CudaRuntime
-from export.engine import EMBEDDING, INPUT, LOGITS, Scores
+from export.engine import EMBEDDING, INPUT, LOGITS, Scores, check_windows
 from export.parity import ParityRecord, check_parity, difference
 from export.sidecar import Sidecar, sha256_of
 from export.tensorrt_api import LogLines, TensorRT, load_tensorrt, logger_of
@@ -71,7 +71,7 @@ class TensorRTEngine:
         self._slots: dict[int, _Slot] = {}
         self._buffers: dict[str, _Buffer] = {}
         self._stream = 0
-        self.window_shape = (self.metadata.window_frames, self.metadata.front_end.n_features)
+        self.window_shape = self.metadata.window_shape
         self._runtime, self._engine, self._lines = _deserialise(
             plan, data, self._tensorrt, host_code=sidecar.version_compatible
         )
@@ -117,8 +117,8 @@ class TensorRTEngine:
 
     def _test_itself(self, plan: Path, sidecar: Sidecar) -> None:
         """A plan built without a GPU is compared with PyTorch when it first meets one."""
-        record = ParityRecord.from_properties(sidecar.properties, str(plan), self.window_shape[1])
-        found = difference(record.scores, self.run(record.windows(self.metadata.window_frames)))
+        record = ParityRecord.from_properties(sidecar.properties, str(plan), self.window_shape)
+        found = difference(record.scores, self.run(record.windows()))
         check_parity(found, sidecar.precision, f"{plan}: on random windows")
 
     def run(self, windows: FloatArray) -> Scores:
@@ -127,8 +127,7 @@ class TensorRTEngine:
         Raises:
             EngineError: the GPU failed.
         """
-        if windows.ndim != 3 or windows.shape[1:] != self.window_shape:
-            raise ValueError(f"windows must be (n, {self.window_shape}), got {windows.shape}")
+        check_windows(windows, self.window_shape)
         logits = np.empty((len(windows), self._widths[LOGITS]), np.float32)
         embedding = np.empty((len(windows), self._widths[EMBEDDING]), np.float32)
         for start in range(0, len(windows), self.largest_batch):

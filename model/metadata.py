@@ -32,6 +32,11 @@ class ModelMetadata:
     provenance: dict[str, Any] = field(default_factory=dict)
     window_frames: int = WINDOW_FRAMES
 
+    @property
+    def window_shape(self) -> tuple[int, int]:
+        """Frames and features of one window (128, 73)."""
+        return self.window_frames, self.front_end.n_features
+
     def to_properties(self) -> dict[str, str]:
         """Key-value strings for ONNX ``metadata_props``."""
         values: dict[str, Any] = {

@@ -7,10 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.simulated import write_corpus
+
+if TYPE_CHECKING:
+    import onnx
 
 ROOT = Path(__file__).parent.parent
 
@@ -63,6 +67,17 @@ def run_cli_without(
     return subprocess.run(
         [sys.executable, "-c", script], capture_output=True, cwd=ROOT, env=CLI_ENV, check=False
     )
+
+
+def save_changed(model: onnx.ModelProto, path: Path, changes: dict[str, str]) -> Path:
+    """Save a model file with some of its metadata changed, or removed by a dash."""
+    import onnx  # an extra: not every test needs it
+
+    properties = {entry.key: entry.value for entry in model.metadata_props} | changes
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {k: v for k, v in properties.items() if v != "-"})
+    onnx.save(model, str(path))
+    return path
 
 
 @pytest.fixture(scope="session")

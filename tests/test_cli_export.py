@@ -16,7 +16,7 @@ from export.parity import BOUNDS, Bounds  # noqa: E402
 from export.source_model import Source  # noqa: E402
 from model.builtin import BUILTIN_MODEL  # noqa: E402
 from model.errors import ParityError  # noqa: E402
-from tests.conftest import run_cli, run_cli_without  # noqa: E402
+from tests.conftest import run_cli, run_cli_without, save_changed  # noqa: E402
 
 
 def one_line(done: subprocess.CompletedProcess[bytes]) -> str:
@@ -105,33 +105,22 @@ def test_refusals(arguments: list[str], code: int, message: str, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def foreign_model(path: Path, **properties: str) -> Path:
-    """The built-in model with other metadata."""
-    model = onnx.load(str(BUILTIN_MODEL))
-    kept = {p.key: p.value for p in model.metadata_props}
-    del model.metadata_props[:]
-    values = {**kept, **{key.replace("__", "."): value for key, value in properties.items()}}
-    onnx.helper.set_model_props(model, {k: v for k, v in values.items() if v != "-"})
-    onnx.save(model, str(path))
-    return path
-
-
 @pytest.mark.parametrize(
     ("properties", "message"),
     [
-        ({"devrec__format": "-"}, "not a devrec-agent model"),
-        ({"devrec__front_end": '{"n_mels": 40}'}, "features has shape"),
-        ({"devrec__parity": "-"}, "carries no answers of PyTorch"),
-        ({"devrec__network": '{"colour": 1}'}, "no fp16 graph of it"),
-        ({"devrec__network": '{"n_devices": 40, "strides": [0, 2]}'}, "no fp16 graph of it"),
-        ({"devrec__network": '{"n_devices": 40, "strides": [1]}'}, "no fp16 graph of it"),
-        ({"devrec__network": '{"n_devices": 40, "heads": 7}'}, "no fp16 graph of it"),
-        ({"devrec__parity": '{"seed": -1}'}, "damaged answers of PyTorch"),
-        ({"devrec__provenance": '{"precision": "fp7"}'}, "unknown precision fp7"),
+        ({"devrec.format": "-"}, "not a devrec-agent model"),
+        ({"devrec.front_end": '{"n_mels": 40}'}, "features has shape"),
+        ({"devrec.parity": "-"}, "carries no answers of PyTorch"),
+        ({"devrec.network": '{"colour": 1}'}, "no fp16 graph of it"),
+        ({"devrec.network": '{"n_devices": 40, "strides": [0, 2]}'}, "no fp16 graph of it"),
+        ({"devrec.network": '{"n_devices": 40, "strides": [1]}'}, "no fp16 graph of it"),
+        ({"devrec.network": '{"n_devices": 40, "heads": 7}'}, "no fp16 graph of it"),
+        ({"devrec.parity": '{"seed": -1}'}, "damaged answers of PyTorch"),
+        ({"devrec.provenance": '{"precision": "fp7"}'}, "unknown precision fp7"),
     ],
 )
 def test_models_that_are_not_ours(properties: dict[str, str], message: str, tmp_path: Path) -> None:
-    path = foreign_model(tmp_path / "foreign.onnx", **properties)
+    path = save_changed(onnx.load(str(BUILTIN_MODEL)), tmp_path / "foreign.onnx", properties)
     done = run_cli("export", path, "--to", "onnx", "--precision", "fp16", "-o", tmp_path / "m.onnx")
     assert done.returncode == 4
     assert message in one_line(done)

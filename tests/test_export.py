@@ -19,6 +19,7 @@ from model.errors import ModelError  # noqa: E402
 from model.metadata import ModelMetadata  # noqa: E402
 from model.network import DeviceNetwork  # noqa: E402
 from model.network_config import NetworkConfig, front_end_for  # noqa: E402
+from tests.conftest import save_changed  # noqa: E402
 
 
 def make(
@@ -95,20 +96,6 @@ def test_failed_parity_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(tmp_path.iterdir()) == [path]
 
 
-def foreign(tmp_path: Path, **changes: str) -> Path:
-    """A valid model file with some of its metadata changed."""
-    network, metadata = make("default")
-    model = build_model(network, metadata)
-    properties = {p.key: p.value for p in model.metadata_props}
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(
-        model, {k: v for k, v in {**properties, **changes}.items() if v != "-"}
-    )
-    path = tmp_path / "changed.onnx"
-    onnx.save(model, str(path))
-    return path
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -125,7 +112,7 @@ def foreign(tmp_path: Path, **changes: str) -> Path:
 )
 def test_foreign_or_damaged_metadata(changes: dict[str, str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=message) as caught:
-        load_engine(foreign(tmp_path, **changes))
+        load_engine(save_changed(build_model(*make("default")), tmp_path / "m.onnx", changes))
     assert "\n" not in str(caught.value)
 
 

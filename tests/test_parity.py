@@ -70,11 +70,11 @@ def test_other_shapes_are_another_question() -> None:
 def test_record_survives_its_file() -> None:
     record = Source(BUILTIN_MODEL).record
     properties = {"devrec.parity": record.to_property()}
-    again = ParityRecord.from_properties(properties, "m", 73)
+    again = ParityRecord.from_properties(properties, "m", (128, 73))
     np.testing.assert_array_equal(again.scores.logits, record.scores.logits)
-    np.testing.assert_array_equal(again.windows(128), record.windows(128))
+    np.testing.assert_array_equal(again.windows(), record.windows())
     with pytest.raises(ModelError, match="carries no answers"):
-        ParityRecord.from_properties({}, "m", 73)
+        ParityRecord.from_properties({}, "m", (128, 73))
     whole = properties["devrec.parity"]
     damaged = ["", "[]", "{}", whole.replace("logits", "x")]
     damaged += [whole.replace('"seed": 0', f'"seed": {seed}') for seed in ("-1", "1e99", "[]")]
@@ -82,7 +82,7 @@ def test_record_survives_its_file() -> None:
     damaged.append(whole.replace('"mean": "', '"mean": "AAAA'))
     for text in damaged:
         with pytest.raises(ModelError, match="damaged answers"):
-            ParityRecord.from_properties({"devrec.parity": text}, "m", 73)
+            ParityRecord.from_properties({"devrec.parity": text}, "m", (128, 73))
 
 
 def test_random_windows_look_like_features() -> None:

@@ -14,6 +14,7 @@ from export.arithmetic import multiply_adds  # noqa: E402
 from export.engine_loading import load_engine  # noqa: E402
 from export.folding import fold, folded_weights  # noqa: E402
 from export.graph import build_graph, build_model  # noqa: E402
+from export.graph_builder import bodies  # noqa: E402
 from export.int8 import CpuInt8Products, Int8Products, product_inputs, quantised  # noqa: E402
 from export.onnx_file import torch_scores, write_model  # noqa: E402
 from export.parity import BOUNDS, difference  # noqa: E402
@@ -29,13 +30,12 @@ PROFILES = [("default", False), ("paper", False), ("paper", True)]
 
 def nodes_of(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """All nodes, those of loop bodies included."""
-    bodies = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
-    return [*graph.node, *(node for body in bodies for node in nodes_of(body))]
+    return [*graph.node, *(node for body in bodies(graph) for node in nodes_of(body))]
 
 
 def initializers_of(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
-    bodies = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
-    return [*graph.initializer, *(tensor for body in bodies for tensor in initializers_of(body))]
+    inner = [tensor for body in bodies(graph) for tensor in initializers_of(body)]
+    return [*graph.initializer, *inner]
 
 
 @pytest.fixture(params=PROFILES, ids=["default", "paper", "paper with peepholes"], scope="module")

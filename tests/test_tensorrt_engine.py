@@ -68,7 +68,7 @@ def plan(gpu: SimulatedGpu, built: tuple[bytes, str, bytes], tmp_path: Path) -> 
 
 @pytest.fixture
 def windows() -> np.ndarray:
-    return Source(BUILTIN_MODEL).record.windows(128)
+    return Source(BUILTIN_MODEL).record.windows()
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 8, 9, 21])

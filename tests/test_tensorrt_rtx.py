@@ -45,7 +45,7 @@ def _no_gpu() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_builds_the_builtin_model(precision: str, tmp_path: Path) -> None:
     source = Source(BUILTIN_MODEL)
-    source.windows = source.record.windows(128)  # stands for recordings; ranges are ranges
+    source.windows = source.record.windows()  # stands for recordings; ranges are ranges
     path = tmp_path / "m.plan"
     steps: list[tuple[str, int, int]] = []
     report = export_tensorrt(

@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
@@ -85,8 +84,9 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(MissingDependencyError.exit_code) from error
         except KeyboardInterrupt as error:
             complain("interrupted")
-            if any(thread.name == "tensorrt-build" for thread in threading.enumerate()):
-                os._exit(130)  # see export.tensorrt_build.BUILD_THREAD
+            builder = sys.modules.get("export.tensorrt_build")  # nothing builds unless it is there
+            if builder is not None and builder.still_building():
+                os._exit(130)
             raise typer.Exit(130) from error
         except BrokenPipeError as error:
             # The reader of our output has gone (`| head`): nothing is wrong, nobody listens.

@@ -42,8 +42,8 @@ def verify(
         if not same:
             raise ModelError(f"{first} and {second} have other {what}: nothing to compare")
     precision = max((engine.precision for engine in engines), key=PRECISIONS.index)
-    record = ParityRecord.from_properties(engines[0].properties, str(first), a.front_end.n_features)
-    sets = {"random": record.windows(a.window_frames)}
+    record = ParityRecord.from_properties(engines[0].properties, str(first), a.window_shape)
+    sets = {"random": record.windows()}
     if clips:
         sets["real"] = windows_of_clips(clips, a.front_end, a.window_frames)
     found = [

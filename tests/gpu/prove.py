@@ -75,7 +75,7 @@ def training(device: str, batch: int = 64, steps: int = 128) -> Part:
 def torch_parity(source: Source, device: str) -> Part:
     """The same network in torch on the CPU and on the GPU, in full float32."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    windows = source.record.windows(128)
+    windows = source.record.windows()
     network = rebuild_network(source.model, "the built-in model")
     on_cpu = torch_scores(network, windows)
     network.to(device)
@@ -89,7 +89,7 @@ def torch_parity(source: Source, device: str) -> Part:
 def torch_latency(source: Source, device: str, seconds: float) -> Part:
     """Milliseconds of one window in torch, copies included: eager and, on a GPU, as a graph."""
     network = rebuild_network(source.model, "the built-in model").to(device)
-    host = torch.from_numpy(source.record.windows(128)[:1].copy())
+    host = torch.from_numpy(source.record.windows()[:1].copy())
     wait = torch.cuda.synchronize if device != "cpu" else (lambda: None)
     calls: dict[str, Callable[[], object]] = {}
 
@@ -140,7 +140,7 @@ def tensorrt(
         engine = TensorRTEngine(plan, trusted=True)
         load_s = time.perf_counter() - started
         plain = TensorRTEngine(plan, use_graphs=False, trusted=True)
-        windows = source.record.windows(128)
+        windows = source.record.windows()
         batches = sorted({1, 8, options.batch[2]} & set(range(1, options.batch[2] + 1)))
         found = time_engines({"graphs": engine, "no graphs": plain}, windows, batches, seconds)
         live = measure_live_cost(engine, HOP_S, found["graphs"])
@@ -185,7 +185,7 @@ def prove(
     metadata = source.engine.metadata
     given = windows_of_clips(clips or [], metadata.front_end, metadata.window_frames)
     # Without recordings, int8 gets its ranges from random windows: enough for times and parity.
-    source.windows = given if len(given) else source.record.windows(metadata.window_frames)
+    source.windows = given if len(given) else source.record.windows()
     report: Part = {
         "machine": machine() if device == "cuda" else {"gpu": None, "device": device},
         "model": source.sha256,
