@@ -1,0 +1,1 @@
+"""Outlets: where events go."""
