@@ -1,4 +1,4 @@
-"""Live capture: PortAudio's callback fills a ring buffer, the listener empties it."""
+"""An open PortAudio input: the callback fills a ring buffer, the capture worker empties it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agent.capture_wire import AudioMessage
 from agent.inputs import InputDevice, portaudio
 from agent.ring import RingBuffer
 from model.errors import CaptureError
@@ -16,8 +17,7 @@ from model.errors import CaptureError
 Samples = npt.NDArray[np.float32]
 
 BLOCK_S = 0.02  #: fixed block length; PortAudio's own choice gives ragged blocks
-RING_S = 30.0  #: how long the listener may be busy before samples are dropped
-SILENT_LIMIT_S = 2.0  #: without a sample for this long the input counts as dead
+RING_S = 30.0  #: how long the reader may be busy before samples are dropped
 
 
 class Capture:
@@ -25,29 +25,30 @@ class Capture:
 
     Args:
         device: which input.
+        rate_hz: rate to open it at; its native one without it, so that nothing below us resamples.
         ring_s: seconds that the ring buffer holds.
 
     Raises:
         CaptureError: the input cannot be opened.
 
     Attributes:
-        sample_rate_hz: rate of the samples: the device's native one, so that nothing below us
-            resamples.
+        sample_rate_hz: rate of the samples.
 
     The callback copies samples into the ring and sets a flag; it never waits for anybody. Losses
     are counted by samples, since PortAudio's own overflow flag is not to be relied on.
     """
 
-    def __init__(self, device: InputDevice, ring_s: float = RING_S) -> None:
+    def __init__(
+        self, device: InputDevice, rate_hz: int | None = None, ring_s: float = RING_S
+    ) -> None:
         self._sounddevice = portaudio()
         self._device = device
-        self.sample_rate_hz = device.native_rate_hz
+        self.sample_rate_hz = rate_hz or device.native_rate_hz
         self._ring = RingBuffer(round(ring_s * self.sample_rate_hz))
-        self._arrived = threading.Event()
+        self._woken = threading.Event()
         self._ended = threading.Event()
-        self._overflows = 0
+        self._arrived = (0, 0.0)  # replaced as a whole: a reader never sees half of it
         self._stream: Any = None
-        self._last_arrival = 0.0
 
     def __enter__(self) -> Capture:
         sounddevice = self._sounddevice
@@ -65,56 +66,45 @@ class Capture:
         except (sounddevice.PortAudioError, ValueError) as error:
             self.close()
             raise CaptureError(f"input {self._device.name!r} cannot be opened: {error}") from error
-        self._last_arrival = time.monotonic()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
 
     def _callback(self, block: Samples, frames: int, when: object, status: Any) -> None:
-        if status.input_overflow:
-            self._overflows += 1
         self._ring.write(block[:, 0])
-        self._arrived.set()
+        self._arrived = (self._ring.written + self._ring.dropped, time.monotonic())
+        self._woken.set()
 
     def _finished(self) -> None:
         self._ended.set()
-        self._arrived.set()
+        self._woken.set()
 
-    def read(self, timeout_s: float) -> Samples:
-        """All samples that have arrived, waiting for the first for at most ``timeout_s``.
+    @property
+    def ended(self) -> bool:
+        """Whether the stream has stopped by itself: the device or its sound server went away."""
+        return self._ended.is_set()
+
+    def read(self, timeout_s: float) -> AudioMessage:
+        """The oldest contiguous samples that have arrived, at most a second of them.
+
+        Args:
+            timeout_s: how long to wait for the first.
 
         Returns:
-            float32, 1-D, possibly empty.
-
-        Raises:
-            CaptureError: the stream has ended, or nothing has arrived for 2 s.
+            perhaps without samples, when none arrived in time or the stream has ended.
         """
-        self._arrived.wait(timeout_s)
-        self._arrived.clear()
-        samples = self._ring.read(self._ring.written - self._ring.read_count)
-        now = time.monotonic()
-        if len(samples):
-            self._last_arrival = now
-            return samples
-        name = self._device.name
-        if self._ended.is_set():
-            raise CaptureError(f"input {name!r} stopped: the device or its sound server went away")
-        if now - self._last_arrival > SILENT_LIMIT_S:
-            raise CaptureError(
-                f"input {name!r} delivers nothing: no sample for {now - self._last_arrival:.1f} s"
-            )
-        return samples
+        if not self._ring.written > self._ring.read_count:
+            self._woken.wait(timeout_s)
+            self._woken.clear()
+        position, samples = self._ring.read(self.sample_rate_hz)
+        arrived, arrived_s = self._arrived
+        return AudioMessage(position, samples, arrived, arrived_s)
 
     @property
     def dropped(self) -> int:
         """Samples that the ring buffer had no room for."""
         return self._ring.dropped
-
-    @property
-    def overflows(self) -> int:
-        """Times that PortAudio reported an overflow of its own."""
-        return self._overflows
 
     def close(self) -> None:
         """Stop and release the input."""

@@ -9,12 +9,16 @@ import typer
 from agent import __version__
 from agent.commands.bench import bench
 from agent.commands.classify import classify
+from agent.commands.config import config_app
 from agent.commands.crossval import crossval
 from agent.commands.devices import devices
+from agent.commands.doctor import doctor
 from agent.commands.evaluate import evaluate
+from agent.commands.evidence import evidence_app
 from agent.commands.export import export
 from agent.commands.info import info
 from agent.commands.listen import listen
+from agent.commands.soak import soak
 from agent.commands.train import train
 from agent.commands.verify import verify
 
@@ -36,6 +40,10 @@ app.command()(crossval)
 app.command()(export)
 app.command()(verify)
 app.command()(bench)
+app.command()(soak)
+app.add_typer(config_app, name="config")
+app.command()(doctor)
+app.add_typer(evidence_app, name="evidence")
 
 
 def _version(wanted: bool) -> None:

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import platform
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from agent.events import ALARMS, EventKind
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Megabytes = Annotated[int, Field(ge=1, le=1_000_000)]
-#: Goes into topics, labels and file names.
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+#: Goes into topics, labels and file names. ``expected`` is what error messages say.
+Name = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$",
+        json_schema_extra={
+            "expected": "1 to 64 letters, digits, dots, dashes or underscores, "
+            "the first no dot and no dash"
+        },
+    ),
+]
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+
+def names_audio_file(device: str) -> bool:
+    """Whether ``device`` of an input means a file: it has a folder or the suffix of audio."""
+    return "/" in device or Path(device).suffix.lower() in AUDIO_SUFFIXES
+
+
+def _name_of_machine() -> str:
+    """The host's name, as a :data:`Name`."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", platform.node()).lstrip(".-")[:64] or "agent"
 
 
 class Section(BaseModel):
@@ -26,21 +51,45 @@ class Section(BaseModel):
 class AgentSection(Section):
     """The agent as a whole."""
 
-    name: Name = Field(default_factory=lambda: platform.node()[:64] or "agent")
-    model: Path | None = None
-    engine: Literal["auto", "onnx", "tensorrt"] = "auto"
-    threads: Annotated[int, Field(ge=1, le=64)] = 1
-    hop_s: Annotated[float, Field(ge=0.008, le=60)] = 0.5
+    name: Name = Field(
+        default_factory=_name_of_machine,
+        description="Name of this agent in events and topics; the host's name by default.",
+    )
+    model: Path | None = Field(
+        default=None,
+        description="Model file (.onnx) or engine (.plan); the built-in model without it.",
+    )
+    engine: Literal["auto", "onnx", "tensorrt"] = Field(
+        default="auto",
+        description="auto takes TensorRT where `export` has built a plan, else ONNX Runtime.",
+    )
+    threads: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="Threads of the engine."
+    )
+    hop_s: Annotated[float, Field(ge=0.008, le=60)] = Field(
+        default=0.5, description="Seconds between windows."
+    )
 
 
 class CaptureSection(Section):
     """How long an input may be silent or gone, and how it is reopened."""
 
-    stall_s: Annotated[float, Field(ge=0.1, le=60)] = 0.6
-    restart_s: Annotated[float, Field(ge=0.2, le=600)] = 1.5
-    backoff_s: Annotated[float, Field(ge=0.05, le=60)] = 0.25
-    backoff_max_s: Annotated[float, Field(ge=0.05, le=600)] = 1.0
-    buffer_s: Annotated[float, Field(ge=1, le=600)] = 30.0
+    stall_s: Annotated[float, Field(ge=0.1, le=60)] = Field(
+        default=0.6, description="Seconds without a sample until an open input counts as stalled."
+    )
+    restart_s: Annotated[float, Field(ge=0.2, le=600)] = Field(
+        default=1.5,
+        description="Seconds without a sample until the input is opened again; not below stall_s.",
+    )
+    backoff_s: Annotated[float, Field(ge=0.05, le=60)] = Field(
+        default=0.25, description="Pause before the second attempt to open; doubles each time."
+    )
+    backoff_max_s: Annotated[float, Field(ge=0.05, le=600)] = Field(
+        default=1.0, description="Longest pause between attempts; not below backoff_s."
+    )
+    buffer_s: Annotated[float, Field(ge=1, le=600)] = Field(
+        default=30.0, description="Seconds of audio kept while the engine is busy."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> CaptureSection:
@@ -54,13 +103,28 @@ class CaptureSection(Section):
 class DecisionSection(Section):
     """When evidence becomes an event."""
 
-    memory_s: Seconds = 3.0
-    enter: Probability = 0.7
-    leave: Probability = 0.4
-    patience_s: Annotated[float, Field(ge=0, le=3600)] = 1.5
-    unknown_after_s: Seconds = 8.0
-    silence_dbfs: Annotated[float, Field(ge=-200, le=0)] = -70.0
-    silence_after_s: Seconds = 3.0
+    memory_s: Seconds = Field(
+        default=3.0, description="Seconds of evidence behind a decision; older evidence fades."
+    )
+    enter: Probability = Field(
+        default=0.7, description="Probability from which a device is taken to be heard."
+    )
+    leave: Probability = Field(
+        default=0.4,
+        description="Probability below which a device is no longer believed; not above enter.",
+    )
+    patience_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=1.0, description="Seconds that a device must hold before it is reported."
+    )
+    unknown_after_s: Seconds = Field(
+        default=8.0, description="Seconds of sound without a believed device until `unknown`."
+    )
+    silence_dbfs: Annotated[float, Field(ge=-200, le=0)] = Field(
+        default=-70.0, description="Level below which there is silence, dB of full scale (RMS)."
+    )
+    silence_after_s: Seconds = Field(
+        default=3.0, description="Seconds below that level until `silence`."
+    )
 
     @model_validator(mode="after")
     def _hysteresis(self) -> DecisionSection:
@@ -70,64 +134,160 @@ class DecisionSection(Section):
 
 
 class InputSection(Section):
-    """One input. ``device`` as in ``devrec-agent devices``, or an audio file; the default input
-    without it."""
+    """One input; the default input where none is named. What its decision table leaves out is as
+    in [decision]."""
 
-    name: Name
-    device: str | None = None
-    rate_hz: Annotated[int, Field(ge=2_000, le=768_000)] | None = None
-    decision: DecisionSection | None = None
+    name: Name = Field(description="Name in events, topics and labels; no two inputs share one.")
+    device: str | None = Field(
+        default=None,
+        min_length=1,
+        description="As `devrec-agent devices` lists it: name, part of a name or index; or an "
+        "audio file. The default input without it.",
+    )
+    rate_hz: Annotated[int, Field(ge=2_000, le=768_000)] | None = Field(
+        default=None, description="Rate to capture at; the input's own without it."
+    )
+    decision: DecisionSection | None = Field(
+        default=None, description="What this input decides otherwise than [decision]."
+    )
+
+    @property
+    def audio_file(self) -> Path | None:
+        """``device`` when it means a file."""
+        is_file = self.device is not None and names_audio_file(self.device)
+        return Path(str(self.device)) if is_file else None
 
 
 class JsonLinesSection(Section):
     """A file with one JSON object a line, rotated."""
 
-    path: Path
-    max_mb: Megabytes = 16
-    keep: Annotated[int, Field(ge=0, le=1000)] = 5
+    path: Path = Field(description="The file; its folder must exist.")
+    max_mb: Megabytes = Field(
+        default=16, description="Megabytes (10^6 bytes) after which a new file is begun."
+    )
+    keep: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=5, description="Older files that are kept: path.1 is the youngest of them."
+    )
 
 
 class MqttSection(Section):
-    """An MQTT broker. Credentials come from a file: user name on the first line, password on the
-    second."""
+    """An MQTT broker. Events wait on disk until it has acknowledged them."""
 
-    host: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    tls: bool = True
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    credentials_file: Path | None = None
-    topic: Annotated[str, Field(min_length=1, pattern=r"^[^#+\0]+$")] = "devrec-agent"
-    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
-    late_after_s: Seconds = 5.0
-    spool: Path | None = None
-    spool_max_mb: Megabytes = 64
+    host: Annotated[str, Field(max_length=255, pattern=r"^[^\s/]+$")] = Field(
+        description="Name or address of the broker.",
+        json_schema_extra={"expected": "a host name or address"},
+    )
+    port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        default=None, description="TCP port; without it 8883 with TLS, 1883 without."
+    )
+    tls: bool = Field(
+        default=True, description="Encrypt, and check the broker's certificate and name."
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="Certificates (PEM) that the broker's is checked against; the system's "
+        "without it.",
+    )
+    cert_file: Path | None = Field(
+        default=None, description="This agent's own certificate (PEM), if the broker wants one."
+    )
+    key_file: Path | None = Field(
+        default=None, description="Its unencrypted key (PEM), if that is not in cert_file."
+    )
+    credentials_file: Path | None = Field(
+        default=None,
+        description="File with the user name on its first line and the password on its second.",
+    )
+    topic: Annotated[
+        str, Field(max_length=256, pattern=r"^[^$/#+\x00]([^#+\x00]*[^/#+\x00])?$")
+    ] = Field(
+        default="devrec-agent",
+        description="Topics are <topic>/<agent>/status, <topic>/<agent>/<input>/event and "
+        "<topic>/<agent>/<input>/device.",
+        json_schema_extra={
+            "expected": "a topic without the wildcards # and + that neither begins with $ or "
+            "a slash nor ends with a slash"
+        },
+    )
+    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = Field(
+        default=30, description="Seconds of silence after which the broker is asked for an answer."
+    )
+    reconnect_max_s: Annotated[float, Field(ge=0.5, le=600)] = Field(
+        default=15.0, description="Longest pause between attempts to connect; the first is 0.5 s."
+    )
+    late_after_s: Seconds = Field(
+        default=5.0, description="Age from which an event is marked as late."
+    )
+    spool: Path | None = Field(
+        default=None,
+        description="Folder where events wait, of this agent alone; without it one in "
+        "$STATE_DIRECTORY, else in $XDG_STATE_HOME/devrec-agent or ~/.local/state/devrec-agent.",
+    )
+    spool_max_mb: Megabytes = Field(
+        default=64, description="Most megabytes (10^6 bytes) in that folder; the oldest events go."
+    )
+
+    @model_validator(mode="after")
+    def _tls_fits(self) -> MqttSection:
+        if not self.tls:
+            for key in ("ca_file", "cert_file", "key_file"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key} is of no use without tls")
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("key_file is of no use without cert_file")
+        return self
 
 
 class PrometheusSection(Section):
-    """The metrics endpoint."""
+    """The metrics endpoint. Nothing protects it: better left on this machine."""
 
-    address: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 9419
+    address: Annotated[str, Field(max_length=255, pattern=r"^[^\s/]+$")] = Field(
+        default="127.0.0.1",
+        description="Address of this machine to listen on.",
+        json_schema_extra={"expected": "an address of this machine"},
+    )
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=9419, description="TCP port; 0 for any free one."
+    )
 
 
 class HookSection(Section):
-    """A program run for events, without a shell; the event comes as JSON on its standard input."""
+    """A program run for events, without a shell, in /; the event comes as JSON on its standard
+    input."""
 
-    command: Annotated[list[str], Field(min_length=1)]
-    events: tuple[EventKind, ...] = ALARMS
-    timeout_s: Seconds = 10.0
+    command: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(pattern=r"^[^\x00]*$", json_schema_extra={"expected": "text without NUL"}),
+            ]
+        ],
+        Field(min_length=1),
+    ] = Field(description="The program, in full or as found on PATH, and its arguments.")
+    events: tuple[EventKind, ...] = Field(default=ALARMS, description="Events that it is run for.")
+    timeout_s: Seconds = Field(
+        default=10.0,
+        description="Seconds after which it is killed with all that it has started.",
+    )
 
 
 class EvidenceSection(Section):
     """Audio kept around events."""
 
-    folder: Path
-    before_s: Annotated[float, Field(ge=0, le=600)] = 10.0
-    after_s: Annotated[float, Field(ge=0, le=600)] = 2.0
-    quota_mb: Megabytes = 512
-    events: tuple[EventKind, ...] = ("device_identified", "device_changed", "unknown")
+    folder: Path = Field(description="Where the audio goes; made when it is not there.")
+    before_s: Annotated[float, Field(ge=0, le=600)] = Field(
+        default=10.0, description="Seconds kept before the event."
+    )
+    after_s: Annotated[float, Field(ge=0, le=600)] = Field(
+        default=2.0, description="Seconds kept after the event."
+    )
+    quota_mb: Megabytes = Field(
+        default=512, description="Most megabytes in the folder; the oldest audio goes first."
+    )
+    events: tuple[EventKind, ...] = Field(
+        default=("device_identified", "device_changed", "unknown"),
+        description="Events whose audio is kept.",
+    )
 
 
 class Config(Section):
@@ -146,6 +306,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _names_differ(self) -> Config:
         names = [entry.name for entry in self.input]
-        if len(set(names)) < len(names):
-            raise ValueError("two inputs have the same name")
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                # ``at`` tells the loader which of the two to point at.
+                at = ("input", index, "name")
+                raise PydanticCustomError("same_name", "another input has this name", {"at": at})
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import ModuleType
 
+from agent.device_identity import PREFIXES, identities
 from model.errors import CaptureError
 
 
@@ -19,6 +20,8 @@ class InputDevice:
         channels: most channels it delivers.
         native_rate_hz: rate it runs at by default.
         is_default: whether it is the default input.
+        identity: what stays the same when the machine restarts, the most stable first, see
+            :mod:`agent.device_identity`; empty for what is no hardware.
     """
 
     index: int
@@ -27,6 +30,7 @@ class InputDevice:
     channels: int
     native_rate_hz: int
     is_default: bool
+    identity: tuple[str, ...] = ()
 
 
 def portaudio() -> ModuleType:
@@ -66,18 +70,40 @@ def list_inputs() -> list[InputDevice]:
             channels=int(info["max_input_channels"]),
             native_rate_hz=round(info["default_samplerate"]),
             is_default=index == default,
+            identity=identities(str(info["name"])),
         )
         for index, info in enumerate(infos)
         if info["max_input_channels"] > 0
     ]
 
 
+def stable_identity(device: InputDevice, inputs: list[InputDevice]) -> str | None:
+    """What to write into a configuration for ``device``: the most stable that means it alone.
+
+    Args:
+        device: one of ``inputs``.
+        inputs: all that are offered.
+
+    Returns:
+        an identity, or its name where it is no hardware; ``None`` when only its index tells it
+        from others.
+    """
+    for token in device.identity:
+        if sum(token in other.identity for other in inputs) == 1:
+            return token
+    if device.identity or device.name.isdigit() or device.name.startswith(PREFIXES):
+        return None
+    return device.name if sum(device.name == other.name for other in inputs) == 1 else None
+
+
 def find_input(spec: str | None, inputs: list[InputDevice] | None = None) -> InputDevice:
     """The input that a user means.
 
     Args:
-        spec: ``None`` for the default input; digits for an index; else a name, or a part of one
-            (any case) that fits exactly one input.
+        spec: ``None`` for the default input; digits for an index; an identity (``alsa:PCH``,
+            ``alsa:APE,1``, ``usb-path:1-1.2``, ``usb:0d8c:0014``, ``usb:0d8c:0014:SERIAL``), see
+            :mod:`agent.device_identity`; else a name, or a part of one (any case) that fits
+            exactly one input.
         inputs: what to choose from; PortAudio's list by default.
 
     Raises:
@@ -88,15 +114,33 @@ def find_input(spec: str | None, inputs: list[InputDevice] | None = None) -> Inp
         raise CaptureError("PortAudio offers no audio input on this machine")
     if spec is None:
         return next((device for device in offered if device.is_default), offered[0])
+    by_identity = spec.startswith(PREFIXES)
     if spec.isdigit():
         fitting = [device for device in offered if device.index == int(spec)]
+    elif by_identity:
+        fitting = _with_identity(spec, offered)
     else:
         fitting = [device for device in offered if device.name == spec] or [
             device for device in offered if spec.lower() in device.name.lower()
         ]
     if len(fitting) == 1:
         return fitting[0]
-    listed = ", ".join(f"{device.index} {device.name!r}" for device in fitting or offered)
+    listed = ", ".join(_listed(device, offered, by_identity) for device in fitting or offered)
     if fitting:
         raise CaptureError(f"input {spec!r} is ambiguous: {listed}")
     raise CaptureError(f"no input {spec!r}; there are: {listed}")
+
+
+def _with_identity(spec: str, offered: list[InputDevice]) -> list[InputDevice]:
+    """Inputs of this identity; only where there is none, of this one in another case."""
+    exact = [device for device in offered if spec in device.identity]
+    wanted = spec.lower()
+    return exact or [
+        device for device in offered if wanted in (token.lower() for token in device.identity)
+    ]
+
+
+def _listed(device: InputDevice, offered: list[InputDevice], by_identity: bool) -> str:
+    """An input in a list of choices."""
+    identity = stable_identity(device, offered) if by_identity and device.identity else None
+    return f"{device.index} {device.name!r}" + (f" ({identity})" if identity else "")

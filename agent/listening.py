@@ -1,134 +1,57 @@
-"""The live loop: source -> pipeline -> evidence over the last seconds -> reports."""
+"""The live loop: all inputs polled, their windows scored in one engine call, decisions taken."""
 
 from __future__ import annotations
 
-import math
-from collections import deque
+import select
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from agent.classification import Candidate, candidates_to_json, rank
-from agent.pipeline import ScoringPipeline
-from agent.signal_checks import SignalChecks, block_level_dbfs
-from agent.sources import Source
+from agent.input_stream import HeardWindow, InputStream, LiveReport
+from agent.pipeline import score
 from export.engine import Engine
-from model.errors import AudioError
-from model.posterior import clip_posterior
 
-READ_TIMEOUT_S = 0.1  #: longest wait for samples before the view is refreshed anyway
+LONGEST_WAIT_S = 0.1  #: the view is refreshed and signals are looked at this often
 
 
-@dataclass(frozen=True)
-class LiveReport:
-    """State of a stream after one more window.
-
-    Attributes:
-        time_s: end of the newest window, seconds since the start of the stream.
-        windows: windows scored so far.
-        window_best: best device of the newest window alone.
-        candidates: devices by posterior over the windows remembered.
-        level_dbfs: RMS level of the samples since the report before.
-        dropped_samples: samples lost so far.
-        warnings: codes out of ``agent.signal_checks.WARNINGS``, over the samples since the report
-            before.
-    """
-
-    time_s: float
-    windows: int
-    window_best: Candidate
-    candidates: tuple[Candidate, ...]
-    level_dbfs: float
-    dropped_samples: int
-    warnings: tuple[str, ...]
-
-    def to_dict(self, top: int) -> dict[str, Any]:
-        """JSON object with the ``top`` most probable candidates."""
-        best = self.candidates[0]
-        return {
-            "event": "scores",
-            "time_s": round(self.time_s, 3),
-            "device": best.device,
-            "probability": round(best.probability, 6),
-            "candidates": candidates_to_json(self.candidates[:top]),
-            "window_device": self.window_best.device,
-            "window_probability": round(self.window_best.probability, 6),
-            "windows": self.windows,
-            "level_dbfs": round(self.level_dbfs, 1) if math.isfinite(self.level_dbfs) else None,
-            "dropped_samples": self.dropped_samples,
-            "narrowband": "narrowband" in self.warnings,
-            "warnings": list(self.warnings),
-        }
-
-
-class Listener:
-    """Runs one source through the engine and reports after each window.
+class Listening:
+    """Runs any number of inputs through one engine, on the thread that calls :meth:`step`.
 
     Args:
-        engine: the model.
-        source: where samples come from; closed by the caller.
-        hop_s: seconds between windows, rounded to whole frames.
-        memory_s: how far back evidence counts.
+        engine: the model; may be replaced between steps by one with the same labels and front end.
+        streams: the inputs; may be added to and removed from between steps.
     """
 
-    def __init__(self, engine: Engine, source: Source, hop_s: float, memory_s: float) -> None:
-        front_end = engine.metadata.front_end
-        frame_s = front_end.hop_length / front_end.sample_rate_hz
-        hop_frames = max(1, round(hop_s / frame_s))
-        self._labels = engine.metadata.labels
-        self._source = source
-        self._pipeline = ScoringPipeline(engine, source.sample_rate_hz, hop_frames)
-        remembered = max(1, round(memory_s / (hop_frames * frame_s)))
-        self._recent: deque[np.ndarray] = deque(maxlen=remembered)
-        self.windows = 0
-        self.samples = 0
-        self.level_dbfs = -math.inf
+    def __init__(self, engine: Engine, streams: list[InputStream]) -> None:
+        self.engine = engine
+        self.streams = streams
 
     @property
-    def seconds_heard(self) -> float:
-        """Length of the stream so far."""
-        return self.samples / self._source.sample_rate_hz
+    def ended(self) -> bool:
+        """Whether all inputs have ended; live ones never do."""
+        return bool(self.streams) and all(
+            stream.figures.state == "ended" for stream in self.streams
+        )
 
-    def run(self) -> Iterator[LiveReport | None]:
-        """Reports until the source ends; ``None`` whenever only time has passed.
+    def step(self, longest_wait_s: float = LONGEST_WAIT_S) -> list[LiveReport]:
+        """Wait until something is due, and deal with it.
+
+        Returns:
+            a report for each window that was scored, in the order of time for each input.
 
         Raises:
-            AudioError: a sample is not a number, or the file is damaged.
-            CaptureError: the input failed.
+            AudioError: a file is damaged.
         """
-        checks = SignalChecks()
-        while (samples := self._source.read(READ_TIMEOUT_S)) is not None:
-            if len(samples):
-                if not np.isfinite(samples).all():
-                    raise AudioError(f"{self._source.name}: samples that are not numbers")
-                self.samples += len(samples)
-                self.level_dbfs = block_level_dbfs(samples)
-                checks.accept(samples)
-            reported = False
-            for window in self._pipeline.accept(samples):
-                yield self._report(window.end_s, window.log_posterior, checks)
-                reported = True
-            if reported:
-                checks = SignalChecks()
-            else:
-                yield None
-        for window in self._pipeline.flush():
-            yield self._report(window.end_s, window.log_posterior, checks)
+        self._wait(longest_wait_s)
+        heard = [(stream, window) for stream in self.streams for window in stream.pull()]
+        return list(self._take(heard))
 
-    def _report(self, end_s: float, posterior: np.ndarray, checks: SignalChecks) -> LiveReport:
-        self.windows += 1
-        self._recent.append(posterior)
-        warnings = checks.warnings()
-        if self._pipeline.narrowband:
-            warnings.append("narrowband")
-        return LiveReport(
-            time_s=end_s,
-            windows=self.windows,
-            window_best=rank(np.exp(posterior), self._labels)[0],
-            candidates=rank(clip_posterior(np.stack(list(self._recent))), self._labels),
-            level_dbfs=checks.level_dbfs,
-            dropped_samples=self._source.dropped,
-            warnings=tuple(warnings),
-        )
+    def _wait(self, longest_s: float) -> None:
+        due_s = min((stream.due_s() for stream in self.streams), default=longest_s)
+        descriptors = [fd for stream in self.streams if (fd := stream.source.fileno()) is not None]
+        select.select(descriptors, [], [], min(max(0.0, due_s), longest_s))
+
+    def _take(self, heard: list[tuple[InputStream, HeardWindow]]) -> Iterator[LiveReport]:
+        if not heard:
+            return
+        posteriors = score(self.engine, [window.window for _, window in heard])
+        for (stream, window), posterior in zip(heard, posteriors, strict=True):
+            yield stream.take(window, posterior)

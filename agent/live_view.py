@@ -4,74 +4,101 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from agent.listening import Listener, LiveReport
+from agent.input_stream import InputStream, LiveReport
 from agent.signal_checks import WARNINGS
 
 METER_FLOOR_DBFS = -72.0  #: left end of the level meter
 METER_CELLS = 40
 TRACE_CELLS = 40  #: windows in the trace of the current device's probability
+FULL_PANELS = 2  #: up to this many inputs get a panel with candidates; more share a table
+LOG_LINES = 6
 _BLOCKS = " ▁▂▃▄▅▆▇█"
+_STATE_STYLE = {"running": "green", "starting": "dim", "ended": "dim"}
 
 
 class LiveView:
     """Keeps what the picture shows; :meth:`render` draws it.
 
     Args:
-        source: name of the input.
         engine: description of the engine.
         top: candidates to show.
     """
 
-    def __init__(self, source: str, engine: str, top: int) -> None:
-        self._source, self._engine, self._top = source, engine, top
-        self._last: LiveReport | None = None
-        self._trace: deque[tuple[str, float]] = deque(maxlen=TRACE_CELLS)
+    def __init__(self, engine: str, top: int) -> None:
+        self._engine, self._top = engine, top
+        self._last: dict[str, LiveReport] = {}
+        self._traces: dict[str, deque[tuple[str, float]]] = {}
+        self._log: deque[Text] = deque(maxlen=LOG_LINES)
 
     def update(self, report: LiveReport) -> None:
         """Take in a report."""
-        self._last = report
-        self._trace.append((report.window_best.device, report.window_best.probability))
+        self._last[report.input] = report
+        trace = self._traces.setdefault(report.input, deque(maxlen=TRACE_CELLS))
+        trace.append((report.window_best.device, report.window_best.probability))
 
-    def render(self, listener: Listener) -> RenderableType:
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """Take in an event's JSON object; what the panels show anyway is left out."""
+        if event["event"] in ("input_state", "started", "ended"):
+            return
+        told = _in_words(event)
+        self._log.append(Text(f"{event['end'][11:19]}Z {event['input']}: {told}"))
+
+    def say(self, line: str) -> None:
+        """Take in a line for the operator."""
+        self._log.append(Text(line, style="yellow"))
+
+    def render(self, streams: list[InputStream]) -> RenderableType:
         """The picture now."""
-        rows: list[RenderableType] = [self._status(listener), self._meter(listener.level_dbfs)]
-        report = self._last
+        parts: list[RenderableType]
+        if len(streams) <= FULL_PANELS:
+            parts = [self._panel(stream) for stream in streams]
+        else:
+            parts = [self._table(streams)]
+        parts += list(self._log)
+        return Group(*parts)
+
+    def _panel(self, stream: InputStream) -> RenderableType:
+        figures = stream.figures
+        rows: list[RenderableType] = [self._status(stream), _meter(figures.level_dbfs)]
+        report = self._last.get(stream.name)
         if report is None:
             rows.append(Text("\nno window yet: the first needs 128 frames\n", style="dim"))
+        elif figures.state not in ("running", "ended"):
+            rows.append(Text(f"\nno audio: {figures.state}\n", style="bold red"))
+        elif report.silent:
+            rows.append(Text("\nsilence\n", style="dim"))
         else:
             best = report.candidates[0]
             headline = Text.assemble(
-                "\n", (best.device, "bold cyan"), f"   {_percent(best.probability)}\n"
+                "\n",
+                (report.device or "undecided", "bold cyan" if report.device else "dim"),
+                f"   {_percent(best.probability)}" if report.device == best.device else "",
+                "\n",
             )
-            rows += [headline, self._candidates(report), self._window_trace(best.device)]
+            rows += [headline, self._candidates(report), self._window_trace(stream.name, best)]
             if report.warnings:
                 told = "; ".join(WARNINGS[code] for code in report.warnings)
                 rows.append(Text(told, style="yellow"))
-        title = Text.assemble("devrec-agent  ", (self._source, "bold"))
+        title = Text.assemble("devrec-agent  ", (stream.source.name, "bold"))
         return Panel(Group(*rows), title=title, subtitle=Text(self._engine, style="dim"), width=78)
 
-    def _status(self, listener: Listener) -> Text:
-        dropped = self._last.dropped_samples if self._last else 0
-        seconds = int(listener.seconds_heard)
+    def _status(self, stream: InputStream) -> Text:
+        figures = stream.figures
+        seconds = int(stream.seconds_heard)
         return Text.assemble(
-            f"{seconds // 60:d}:{seconds % 60:02d} heard   {listener.windows} windows   ",
-            (f"{dropped} samples dropped", "bold red" if dropped else "dim"),
-        )
-
-    def _meter(self, level_dbfs: float) -> Text:
-        shown = max(level_dbfs, METER_FLOOR_DBFS)
-        full = round(METER_CELLS * (1 - shown / METER_FLOOR_DBFS))
-        full = min(max(full, 0), METER_CELLS)
-        colour = "red" if level_dbfs > -1 else "yellow" if level_dbfs > -6 else "green"
-        text = f"{level_dbfs:6.1f} dBFS" if math.isfinite(level_dbfs) else "  silence  "
-        return Text.assemble(
-            "level ", ("█" * full, colour), ("░" * (METER_CELLS - full), "dim"), " ", text
+            f"{seconds // 60:d}:{seconds % 60:02d} heard   {figures.windows} windows   ",
+            (
+                f"{figures.lost_samples} samples lost",
+                "bold red" if figures.lost_samples else "dim",
+            ),
         )
 
     def _candidates(self, report: LiveReport) -> Table:
@@ -88,14 +115,77 @@ class LiveView:
             )
         return table
 
-    def _window_trace(self, device: str) -> Text:
+    def _window_trace(self, name: str, best: Any) -> Text:
         """The last windows, newest right: height = probability, colour = same device or not."""
         trace = Text("\nlast windows ", style="")
-        for name, probability in self._trace:
+        for device, probability in self._traces[name]:
             block = _BLOCKS[max(1, round(probability * (len(_BLOCKS) - 1)))]
-            trace.append(block, style="cyan" if name == device else "red")
+            trace.append(block, style="cyan" if device == best.device else "red")
         return trace
+
+    def _table(self, streams: list[InputStream]) -> RenderableType:
+        table = Table(
+            header_style="bold", title="devrec-agent", caption=self._engine, pad_edge=False
+        )
+        for title in ("input", "state", "device", "probability", "level", "windows", "lost"):
+            table.add_column(title, justify="left" if title in ("input", "device") else "right")
+        for stream in streams:
+            figures = stream.figures
+            table.add_row(
+                Text(stream.name, overflow="ellipsis"),
+                Text(figures.state, style=_STATE_STYLE.get(figures.state, "bold red")),
+                Text(figures.device or "-", overflow="ellipsis"),
+                "-" if figures.probability is None else _percent(figures.probability),
+                _level(stream),
+                str(figures.windows),
+                Text(
+                    f"{figures.lost_samples}", style="bold red" if figures.lost_samples else "dim"
+                ),
+            )
+        return table
+
+
+def _meter(level_dbfs: float) -> Text:
+    shown = max(level_dbfs, METER_FLOOR_DBFS)
+    full = round(METER_CELLS * (1 - shown / METER_FLOOR_DBFS))
+    full = min(max(full, 0), METER_CELLS)
+    colour = "red" if level_dbfs > -1 else "yellow" if level_dbfs > -6 else "green"
+    text = f"{level_dbfs:6.1f} dBFS" if math.isfinite(level_dbfs) else "  silence  "
+    return Text.assemble(
+        "level ", ("█" * full, colour), ("░" * (METER_CELLS - full), "dim"), " ", text
+    )
+
+
+def _level(stream: InputStream) -> str:
+    figures = stream.figures
+    if not figures.samples or figures.state not in ("running", "ended"):
+        return "-"
+    return f"{figures.level_dbfs:.1f} dBFS" if math.isfinite(figures.level_dbfs) else "silence"
 
 
 def _percent(probability: float) -> str:
     return "> 99.9 %" if probability > 0.999 else f"{100 * probability:.1f} %"
+
+
+def _in_words(event: Mapping[str, Any]) -> str:
+    """An event in one line for people."""
+    kind = event["event"]
+    if kind == "device_changed":
+        return (
+            f"{event['previous']} has changed to {event['device']} "
+            f"({_percent(event['probability'])})"
+        )
+    if kind == "device_identified":
+        return f"this is {event['device']} ({_percent(event['probability'])})"
+    if kind == "unknown":
+        return "unknown: no device of the model is probable enough"
+    if kind == "silence":
+        return "digital silence: every sample is zero" if event["digital"] else "silence"
+    if kind == "audio_restored":
+        lost_s = event["missing_samples"] / max(1, event["sample_rate_hz"])
+        return f"audio is back; {lost_s:.1f} s are missing"
+    if kind == "gap":
+        return f"{event['missing_samples']} samples are missing: {event['reason']}"
+    if kind == "audio_lost":
+        return f"audio lost: {event['reason']}"
+    return str(kind)

@@ -1,23 +1,22 @@
-"""From samples of any rate to scored windows: the path that files and live inputs share."""
+"""One stream through the engine: samples in, scored windows out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from agent.windows import Window, WindowSlicer
 from export.engine import Engine
-from model.features import FloatArray, FrontEnd
 from model.mel import DoubleArray
 from model.posterior import log_posterior
-from model.resample import Resampler
 
 Samples = npt.NDArray[np.float32]
 
-#: Frames collected before the engine is called, so that a file does not become one giant batch.
-_FRAMES_PER_CALL = 64 * 64
+WINDOWS_PER_CALL = 64  #: windows collected before the engine is called
 
 
 @dataclass(frozen=True)
@@ -25,16 +24,22 @@ class ScoredWindow:
     """One window and what the engine made of it.
 
     Attributes:
-        first_frame: absolute index of its first frame since the start of the stream.
-        start_s: when it starts, in seconds since the start of the stream.
-        end_s: when its last frame ends.
+        window: where it lies.
         log_posterior: float64 ``(devices,)``.
     """
 
-    first_frame: int
-    start_s: float
-    end_s: float
+    window: Window
     log_posterior: DoubleArray
+
+
+def score(engine: Engine, windows: list[Window]) -> DoubleArray:
+    """Log posteriors of windows, of one stream or of many, in one engine call.
+
+    Returns:
+        float64 ``(windows, devices)``.
+    """
+    features = np.stack([window.features for window in windows])
+    return log_posterior(engine.run(features).logits)
 
 
 class ScoringPipeline:
@@ -50,51 +55,24 @@ class ScoringPipeline:
     """
 
     def __init__(self, engine: Engine, sample_rate_hz: int, hop_frames: int) -> None:
-        if hop_frames < 1:
-            raise ValueError("hop_frames must be at least 1")
         self._engine = engine
-        self._config = engine.metadata.front_end
-        self._length = engine.metadata.window_frames
-        self._hop = hop_frames
-        self._resampler = Resampler(sample_rate_hz, self._config.sample_rate_hz)
-        self._front_end = FrontEnd(self._config)
-        self._frames: FloatArray = np.zeros((0, self._config.n_features), np.float32)
-        self._first = 0  # absolute index of self._frames[0]
-        self._next = 0  # absolute index of the next window's first frame
+        self._slicer = WindowSlicer(engine.metadata, sample_rate_hz, hop_frames)
 
     @property
     def narrowband(self) -> bool:
         """Whether the input's rate is below the model's."""
-        return self._resampler.narrowband
+        return self._slicer.narrowband
 
     def accept(self, samples: Samples) -> Iterator[ScoredWindow]:
         """Feed samples (float32, 1-D); yields the windows that they complete, oldest first."""
-        yield from self._advance(self._front_end.accept(self._resampler.accept(samples)))
+        yield from self._score(self._slicer.accept(samples))
 
     def flush(self) -> Iterator[ScoredWindow]:
         """End of the stream: yields the windows that the last frames complete."""
-        tail = self._front_end.accept(self._resampler.flush())
-        yield from self._advance(np.concatenate((tail, self._front_end.flush())))
+        yield from self._score(self._slicer.flush())
 
-    def _advance(self, frames: FloatArray) -> Iterator[ScoredWindow]:
-        for start in range(0, len(frames), _FRAMES_PER_CALL):
-            self._frames = np.concatenate((self._frames, frames[start : start + _FRAMES_PER_CALL]))
-            yield from self._score()
-
-    def _score(self) -> Iterator[ScoredWindow]:
-        available = self._first + len(self._frames) - self._length
-        firsts = list(range(self._next, available + 1, self._hop))
-        if firsts:
-            offsets = np.asarray(firsts)[:, None] - self._first + np.arange(self._length)
-            posteriors = log_posterior(self._engine.run(self._frames[offsets]).logits)
-            self._next = firsts[-1] + self._hop
-            yield from (self._scored(f, p) for f, p in zip(firsts, posteriors, strict=True))
-        keep_from = min(max(0, self._next - self._first), len(self._frames))
-        self._frames = self._frames[keep_from:].copy()
-        self._first += keep_from
-
-    def _scored(self, first_frame: int, posterior: DoubleArray) -> ScoredWindow:
-        rate, hop = self._config.sample_rate_hz, self._config.hop_length
-        start = first_frame * hop / rate
-        end = start + self._config.samples_for(self._length) / rate
-        return ScoredWindow(first_frame, start, end, posterior)
+    def _score(self, windows: Iterable[Window]) -> Iterator[ScoredWindow]:
+        remaining = iter(windows)
+        while batch := list(itertools.islice(remaining, WINDOWS_PER_CALL)):
+            posteriors = score(self._engine, batch)
+            yield from (ScoredWindow(w, p) for w, p in zip(batch, posteriors, strict=True))

@@ -1,149 +1,109 @@
-"""Where samples come from: a live input or a file that plays like one."""
+"""Where samples come from: what live inputs and files have in common."""
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from model.audio import AudioFile
-
-if TYPE_CHECKING:
-    from agent.capture import Capture
-
 Samples = npt.NDArray[np.float32]
 
-BLOCK_S = 0.02  #: length of a block of a paced file, as PortAudio's
+#: ``starting`` until the first sample; ``running``; ``stalled`` when no sample comes from an open
+#: input; ``reopening`` between attempts; ``failed`` when attempts have failed for long (they go
+#: on); ``ended`` after the last sample of a file.
+SourceState = Literal["starting", "running", "stalled", "reopening", "failed", "ended"]
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Contiguous samples.
+
+    Attributes:
+        position: of the first one, in samples since the start of the source; missing samples
+            count, so that positions keep pace with the clock.
+        samples: float32, 1-D.
+    """
+
+    position: int
+    samples: Samples
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Samples that are missing.
+
+    Attributes:
+        position: of the first missing one.
+        missing: how many.
+        exact: counted rather than told from the clock.
+        reason: in words.
+    """
+
+    position: int
+    missing: int
+    exact: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class StateChange:
+    """The source is in another state.
+
+    Attributes:
+        state: the new one.
+        reason: in words, if there is one to give.
+        at_s: when, ``time.monotonic()``.
+    """
+
+    state: SourceState
+    reason: str | None
+    at_s: float
+
+
+SourceItem = Audio | Gap | StateChange
 
 
 class Source(Protocol):
-    """A stream of samples that one thread reads.
+    """A stream of samples that one thread polls.
 
     Attributes:
         name: what it is, for people.
-        sample_rate_hz: rate of the samples.
+        state: as of the last poll.
+        live: whether it runs on whether or not anybody reads.
     """
 
     name: str
-    sample_rate_hz: int
+    state: SourceState
+    live: bool
 
-    def read(self, timeout_s: float) -> Samples | None:
-        """Samples that have arrived (float32, 1-D), perhaps none after ``timeout_s``; ``None`` at
-        the end of the stream.
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the samples; 0 until a live input has been opened, and it may change when one is
+        reopened."""
+        ...
+
+    def poll(self) -> list[SourceItem]:
+        """What has happened since the last poll, oldest first; never waits.
 
         Raises:
-            CaptureError: the input failed.
             AudioError: the file is damaged.
         """
         ...
 
-    @property
-    def dropped(self) -> int:
-        """Samples lost because nobody read them in time."""
+    def fileno(self) -> int | None:
+        """Descriptor that becomes readable when a poll will find something, if there is one."""
+        ...
+
+    def due_s(self) -> float:
+        """Seconds until a poll is due, whether or not the descriptor becomes readable."""
+        ...
+
+    def heard_at(self, position: int) -> float:
+        """When the sample at ``position`` was heard, ``time.monotonic()``."""
         ...
 
     def close(self) -> None:
-        """Stop and release."""
+        """Stop and release; never blocks for long."""
         ...
-
-
-class FileSource:
-    """A file as a source: paced in real time, or as fast as it is read.
-
-    Args:
-        path: the audio file.
-        paced: hand out samples no faster than they would have been recorded.
-
-    Raises:
-        AudioError: not a readable audio file.
-    """
-
-    def __init__(self, path: Path, *, paced: bool) -> None:
-        self._audio = AudioFile(path)
-        self.name = str(path)
-        self.sample_rate_hz = self._audio.sample_rate_hz
-        self._paced = paced
-        self._started: float | None = None
-        self._block = max(1, round((BLOCK_S if paced else 1.0) * self.sample_rate_hz))
-
-    def read(self, timeout_s: float) -> Samples | None:
-        """See :class:`Source`."""
-        if self._paced:
-            now = time.monotonic()
-            if self._started is None:
-                self._started = now
-            # A block can be handed out when its last sample would have been recorded.
-            due = self._started + (self._audio.samples_read + self._block) / self.sample_rate_hz
-            if due - now > timeout_s:
-                time.sleep(timeout_s)
-                return np.zeros(0, np.float32)
-            time.sleep(max(0.0, due - now))
-        block = self._audio.read(self._block)
-        return block if len(block) else None
-
-    @property
-    def dropped(self) -> int:
-        """A file waits: nothing is ever dropped."""
-        return 0
-
-    def close(self) -> None:
-        """Close the file."""
-        self._audio.close()
-
-
-class LiveSource:
-    """A PortAudio input as a source.
-
-    Args:
-        spec: name, part of a name or index of the input; ``None`` for the default.
-
-    Raises:
-        CaptureError: unknown or ambiguous input, or it cannot be opened.
-    """
-
-    def __init__(self, spec: str | None) -> None:
-        from agent.capture import Capture
-        from agent.inputs import find_input
-
-        device = find_input(spec)
-        self.name = device.name
-        self._capture: Capture = Capture(device).__enter__()
-        self.sample_rate_hz = self._capture.sample_rate_hz
-
-    def read(self, timeout_s: float) -> Samples | None:
-        """See :class:`Source`; a live input has no end."""
-        return self._capture.read(timeout_s)
-
-    @property
-    def dropped(self) -> int:
-        """Samples that the ring buffer had no room for."""
-        return self._capture.dropped
-
-    def close(self) -> None:
-        """Stop the stream."""
-        self._capture.__exit__(None, None, None)
-
-
-def open_source(spec: str | None, *, fast: bool) -> Source:
-    """A file when ``spec`` names one, else a PortAudio input.
-
-    Args:
-        spec: path of an audio file, or name or index of an input; ``None`` = default input.
-        fast: do not pace a file.
-
-    Raises:
-        AudioError, CaptureError: as the sources.
-    """
-    if spec is not None:
-        path = Path(spec)
-        # Something with a folder or an audio suffix is meant as a file, also when it is missing.
-        if (
-            path.is_file()
-            or "/" in spec
-            or path.suffix.lower() in (".wav", ".flac", ".ogg", ".mp3")
-        ):
-            return FileSource(path, paced=not fast)
-    return LiveSource(spec)

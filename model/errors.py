@@ -13,6 +13,11 @@ class DevrecError(Exception):
 
     exit_code: int = 1
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What to tell the user: one line, or several where several things are wrong at once."""
+        return (str(self),)
+
 
 class UsageError(DevrecError):
     """Options that do not fit together or lie out of range."""
@@ -64,3 +69,23 @@ class MissingDependencyError(DevrecError):
     """A command that needs an optional extra which is not installed."""
 
     exit_code = 7
+
+
+class ConfigError(DevrecError):
+    """The configuration is wrong: a file that cannot be read, unknown settings, values out of
+    range, files that it names and that are not there.
+
+    Args:
+        problems: all that is wrong, each one line that begins with where it stands.
+    """
+
+    exit_code = 10
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self._problems = problems
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One line for every problem."""
+        return self._problems

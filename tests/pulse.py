@@ -12,6 +12,7 @@ from pathlib import Path
 
 RATE_HZ = 32_000
 INPUT_NAME = "fakemic"
+_NULL_SINK = f"module-null-sink sink_name=mic rate={RATE_HZ} channels=1 format=s16le norewinds=1"
 
 
 def missing_parts() -> str | None:
@@ -69,8 +70,7 @@ class PulseServer:
                 "--high-priority=no", "--realtime=no", "--disallow-exit",
                 "-L", f"module-native-protocol-unix auth-anonymous=1 socket={self._socket}",
                 "-L",
-                f"module-null-sink sink_name=mic rate={RATE_HZ} channels=1 format=s16le "
-                "norewinds=1",
+                _NULL_SINK,
             ],
             env=self.env,
             stdout=subprocess.DEVNULL,
@@ -89,6 +89,25 @@ class PulseServer:
     def play(self, path: Path) -> subprocess.Popen[bytes]:
         """Play a wav file into the null sink; returns at once."""
         return subprocess.Popen(["paplay", "--device=mic", str(path)], env=self.env)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the daemon, e.g. SIGSTOP."""
+        if self._daemon is not None:
+            self._daemon.send_signal(number)
+
+    def unload_source(self) -> None:
+        """Take the source away, as if its plug were pulled."""
+        subprocess.run(
+            ["pactl", "unload-module", "module-null-sink"],
+            env=self.env, check=True, timeout=10, capture_output=True,
+        )  # fmt: skip
+
+    def load_source(self) -> None:
+        """Bring the source back."""
+        subprocess.run(
+            ["pactl", "load-module", *_NULL_SINK.split()],
+            env=self.env, check=True, timeout=10, capture_output=True,
+        )  # fmt: skip
 
     def kill(self) -> None:
         """End the daemon with SIGKILL."""

@@ -39,8 +39,10 @@ def test_file_run_free(clip: Path, simulated_model: Path) -> None:
     code, lines, errors = listen("--input", clip, "--fast", "--model", simulated_model)
     assert (code, errors) == (0, "")
     assert lines[0]["event"] == "started"
-    assert lines[-1] == {"event": "ended", "time_s": 4.0, "windows": 6, "dropped_samples": 0}
-    scores = lines[1:-1]
+    ended = lines[-1]
+    assert (ended["event"], ended["time_s"], ended["windows"]) == ("ended", 4.0, 6)
+    assert (ended["samples"], ended["lost_samples"]) == (4 * RATE_HZ, 0)
+    scores = [line for line in lines if line["event"] == "scores"]
     assert [line["windows"] for line in scores] == list(range(1, 7))
     assert scores[-1]["device"] == "simB"
     # Nothing before 128 real frames: 127 hops and a frame.
@@ -54,7 +56,8 @@ def test_shorter_than_a_window_reports_nothing(tmp_path: Path, simulated_model: 
     soundfile.write(tmp_path / "short.wav", samples, RATE_HZ)
     code, lines, _ = listen("-i", tmp_path / "short.wav", "--fast", "--model", simulated_model)
     assert code == 0
-    assert [line["event"] for line in lines] == ["started", "ended"]
+    kinds = [line["event"] for line in lines]
+    assert kinds == ["started", "input_state", "input_state", "ended"]
 
 
 def test_file_is_paced_in_real_time(clip: Path, simulated_model: Path) -> None:
@@ -79,9 +82,11 @@ def test_listen_agrees_with_classify(clip: Path, simulated_model: Path) -> None:
     )
     done = run_cli("classify", "--json", clip, "-m", simulated_model)
     answer = json.loads(done.stdout)
-    assert lines[-2]["device"] == answer["device"]
-    assert lines[-2]["windows"] == answer["windows"]
-    assert lines[-2]["probability"] == pytest.approx(answer["probability"], abs=1e-5)
+    scores = [line for line in lines if line["event"] == "scores"]
+    assert scores[-1]["device"] == answer["device"]
+    assert scores[-1]["windows"] == answer["windows"]
+    agreeing = sum(line["window_device"] == answer["device"] for line in scores)
+    assert agreeing == answer["windows_agreeing"]
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 32_000, 44_100])
@@ -92,9 +97,9 @@ def test_pipeline_does_not_depend_on_chunks(rate_hz: int, simulated_model: Path)
 
     def windows(cuts: list[int]) -> list[tuple[int, np.ndarray]]:
         pipeline = ScoringPipeline(engine, rate_hz, hop_frames=20)
-        found = [w for part in np.split(samples, cuts) for w in pipeline.accept(part)]
+        found = [s for part in np.split(samples, cuts) for s in pipeline.accept(part)]
         found += list(pipeline.flush())
-        return [(w.first_frame, w.log_posterior) for w in found]
+        return [(s.window.first_frame, s.log_posterior) for s in found]
 
     whole = windows([])
     assert len(whole) > 5
@@ -126,7 +131,7 @@ def test_live_view_draws(clip: Path, simulated_model: Path) -> None:
     assert done.returncode == 0
     text = done.stdout.decode()
     assert "simB" in text
-    assert "samples dropped" in text
+    assert "samples lost" in text
 
 
 needs_pulse = pytest.mark.skipif(missing_parts() is not None, reason=str(missing_parts()))
@@ -138,14 +143,14 @@ def hear(pulse: PulseServer, clip: Path, model: Path | None) -> list[dict[str, A
     command += ["--hop", "0.256"] + ([] if model is None else ["-m", str(model)])
     process = subprocess.Popen(command, cwd=ROOT, env=pulse.env, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert json.loads(process.stdout.readline())["event"] == "started"
+    assert json.loads(process.stdout.readline())["event"] == "started"  # audio flows
     assert pulse.play(clip).wait(timeout=30) == 0
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=10)
     assert process.returncode == 0
     lines = [json.loads(line) for line in out.splitlines()]
     assert lines[-1]["event"] == "ended"
-    assert lines[-1]["dropped_samples"] == 0
+    assert lines[-1]["lost_samples"] == 0
     return [line for line in lines if line["event"] == "scores"]
 
 

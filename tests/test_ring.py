@@ -1,4 +1,4 @@
-"""The ring buffer is a FIFO that drops the newest and counts what it drops."""
+"""The ring buffer is a FIFO that drops the newest and knows to the sample what it dropped."""
 
 from __future__ import annotations
 
@@ -15,21 +15,28 @@ from agent.ring import RingBuffer
     steps=st.lists(st.tuples(st.booleans(), st.integers(0, 70)), max_size=40),
 )
 def test_equals_a_bounded_fifo(capacity: int, steps: list[tuple[bool, int]]) -> None:
+    """The samples count up from 0, so that each is its own position."""
     ring = RingBuffer(capacity)
-    reference: list[float] = []
+    reference: list[int] = []
     counter = dropped = stored = 0
     for is_write, n_samples in steps:
         if is_write:
             block = np.arange(counter, counter + n_samples, dtype=np.float32)
-            counter += n_samples
             room = capacity - len(reference)
-            reference += block[:room].tolist()
+            reference += range(counter, counter + min(room, n_samples))
+            counter += n_samples
             stored += min(room, n_samples)
             dropped += max(0, n_samples - room)
             ring.write(block)
         else:
-            expected, reference = reference[:n_samples], reference[n_samples:]
-            assert ring.read(n_samples).tolist() == expected
+            position, samples = ring.read(n_samples)
+            # At most what was asked for, and only up to the next gap.
+            expected = reference[:n_samples]
+            run = sum(1 for i, value in enumerate(expected) if value == expected[0] + i)
+            assert samples.tolist() == expected[:run]
+            if run:
+                assert position == expected[0]
+            reference = reference[run:]
         assert (ring.dropped, ring.written) == (dropped, stored)
         assert ring.written - ring.read_count == len(reference)
 
@@ -38,7 +45,7 @@ def test_takes_a_strided_channel() -> None:
     ring = RingBuffer(10)
     stereo = np.arange(12, dtype=np.float32).reshape(6, 2)
     ring.write(stereo[:, 0])
-    assert ring.read(10).tolist() == [0, 2, 4, 6, 8, 10]
+    assert ring.read(10)[1].tolist() == [0, 2, 4, 6, 8, 10]
 
 
 def test_capacity() -> None:

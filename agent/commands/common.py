@@ -74,7 +74,8 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except DevrecError as error:
-            complain(str(error))
+            for line in error.lines:
+                complain(line)
             raise typer.Exit(error.exit_code) from error
         except ModuleNotFoundError as error:
             module = (error.name or "").split(".")[0]

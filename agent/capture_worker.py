@@ -1,0 +1,152 @@
+"""The process that captures one input: whatever PortAudio does, the agent goes on.
+
+PortAudio may block for as long as a sound server is frozen, and an ALSA without configuration
+aborts the process. So each input is opened by a process of its own, which the agent may kill. It
+writes messages (``agent.capture_wire``) to standard output and reopens the input for ever.
+
+Run as ``python -m agent.capture_worker JSON``, with the fields of :class:`WorkerOptions`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+from agent.capture_wire import audio_message, phase_message
+from model.errors import CaptureError
+
+READ_TIMEOUT_S = 0.25  #: how often an idle worker looks whether its stream has ended
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What a worker is to capture.
+
+    Attributes:
+        device: as ``agent.inputs.find_input`` takes it; ``None`` for the default input.
+        rate_hz: rate to open the input at; ``None`` for its native one.
+        buffer_s: seconds of audio that may wait for the agent.
+        backoff_s: pause before the first attempt to reopen; doubles with each.
+        backoff_max_s: longest pause.
+        parent: process that the worker ends with.
+    """
+
+    device: str | None
+    rate_hz: int | None
+    buffer_s: float
+    backoff_s: float
+    backoff_max_s: float
+    parent: int
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+
+class Worker:
+    """Captures an input for ever.
+
+    Args:
+        options: which and how.
+        out: file descriptor of the pipe; a full pipe makes the worker wait, never PortAudio.
+    """
+
+    def __init__(self, options: WorkerOptions, out: int) -> None:
+        self._options = options
+        self._out = out
+
+    def run(self) -> None:
+        """Open, send, and reopen after a pause that doubles; ends when the pipe breaks."""
+        pause_s = self._options.backoff_s
+        for attempts in itertools.count():
+            self._write(phase_message("opening"))
+            started = time.monotonic()
+            heard = False
+            try:
+                if attempts:
+                    renew_device_list()
+                heard = self._capture_once()
+                reason = "the device or its sound server went away"
+            except CaptureError as error:
+                reason = str(error)
+            if heard:
+                # It did work: begin again with short pauses.
+                pause_s = self._options.backoff_s
+            self._write(phase_message("waiting", reason=reason, retry_s=pause_s))
+            time.sleep(max(0.0, started + pause_s - time.monotonic()))
+            pause_s = min(2 * pause_s, self._options.backoff_max_s)
+
+    def _capture_once(self) -> bool:
+        """Capture until the stream ends; returns whether a sample came.
+
+        Raises:
+            CaptureError: no such input, or it cannot be opened.
+        """
+        from agent.capture import Capture
+        from agent.inputs import find_input
+
+        device = find_input(self._options.device)
+        heard = False
+        with Capture(device, self._options.rate_hz, self._options.buffer_s) as capture:
+            self._write(phase_message("open", name=device.name, rate_hz=capture.sample_rate_hz))
+            while True:
+                message = capture.read(READ_TIMEOUT_S)
+                if len(message.samples):
+                    heard = True
+                    self._write(audio_message(message))
+                elif capture.ended:
+                    return heard
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._out, view) :]
+
+
+def renew_device_list() -> None:
+    """End PortAudio and begin anew: until then its list of devices is frozen.
+
+    Raises:
+        CaptureError: PortAudio cannot begin.
+    """
+    from agent.inputs import portaudio
+
+    sounddevice = portaudio()
+    try:
+        sounddevice._terminate()
+        sounddevice._initialize()
+    except sounddevice.PortAudioError as error:
+        raise CaptureError(f"PortAudio cannot be initialised: {error}") from error
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, also while PortAudio blocks."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before we asked
+        sys.exit(0)
+
+
+def main(argument: str) -> None:
+    """Entry point of the process."""
+    options = WorkerOptions(**json.loads(argument))
+    end_with_parent(options.parent)
+    # The agent decides when to stop; Ctrl-C in a terminal reaches the whole group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    out = os.dup(1)
+    # Whatever the libraries print must not land between two messages.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    with contextlib.suppress(BrokenPipeError):  # the agent has gone
+        Worker(options, out).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,375 @@
+"""One input of the agent: from its source to windows, and from scores to reports and events."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from agent.classification import Candidate, candidates_to_json, rank
+from agent.config import DecisionSection
+from agent.decisions import Decider
+from agent.events import Event, EventKind, Moment
+from agent.live_figures import InputFigures
+from agent.signal_checks import SignalChecks, block_level_dbfs
+from agent.sources import Audio, Gap, Samples, Source, SourceItem, StateChange
+from agent.windows import Window, WindowSlicer
+from model.mel import DoubleArray
+from model.metadata import ModelMetadata
+
+#: A gap longer than this clears the evidence: somebody may have plugged in another microphone.
+FRESH_START_S = 1.0
+
+
+@dataclass(frozen=True)
+class HeardWindow:
+    """A window and what its samples are like."""
+
+    window: Window
+    checks: SignalChecks
+
+
+EventSink = Callable[[Event], None]
+AudioTap = Callable[[str, int, int, Samples], None]  #: input, rate, position, samples
+
+
+@dataclass(frozen=True)
+class LiveReport:
+    """State of an input after one more window.
+
+    Attributes:
+        input: name of the input.
+        time_s: end of the newest window, seconds since the start of the stream.
+        windows: windows scored so far.
+        window_best: best device of the newest window alone.
+        candidates: devices by posterior over the windows remembered.
+        device: the device decided on, if any.
+        silent: whether silence has been decided on.
+        level_dbfs: RMS level of the window.
+        lost_samples: samples missing so far.
+        warnings: codes out of ``agent.signal_checks.WARNINGS``, for the window.
+    """
+
+    input: str
+    time_s: float
+    windows: int
+    window_best: Candidate
+    candidates: tuple[Candidate, ...]
+    device: str | None
+    silent: bool
+    level_dbfs: float
+    lost_samples: int
+    warnings: tuple[str, ...]
+
+    def to_dict(self, top: int) -> dict[str, Any]:
+        """JSON object with the ``top`` most probable candidates."""
+        best = self.candidates[0]
+        return {
+            "event": "scores",
+            "input": self.input,
+            "time_s": round(self.time_s, 3),
+            "device": best.device,
+            "probability": round(best.probability, 6),
+            "decided": self.device,
+            "silent": self.silent,
+            "candidates": candidates_to_json(self.candidates[:top]),
+            "window_device": self.window_best.device,
+            "window_probability": round(self.window_best.probability, 6),
+            "windows": self.windows,
+            "level_dbfs": round(self.level_dbfs, 1) if math.isfinite(self.level_dbfs) else None,
+            "lost_samples": self.lost_samples,
+            "narrowband": "narrowband" in self.warnings,
+            "warnings": list(self.warnings),
+        }
+
+
+class InputStream:
+    """An input: polled for windows, told what the engine made of them.
+
+    Args:
+        name: the input's name.
+        source: where its samples come from; closed by :meth:`close`.
+        metadata: of the model.
+        hop_s: seconds between windows, rounded to whole frames.
+        rules: of the decisions.
+        emit: takes the events.
+        tap: also gets all samples, if given.
+        facts: JSON-ready values for the event ``started``.
+
+    Attributes:
+        figures: counters.
+        failure: why the source has never delivered a sample, as long as that is so.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        metadata: ModelMetadata,
+        hop_s: float,
+        rules: DecisionSection,
+        emit: EventSink,
+        tap: AudioTap | None = None,
+        facts: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self.name = name
+        self.source = source
+        self.figures = InputFigures(name)
+        self.failure: str | None = None
+        self._emit = emit
+        self._tap = tap
+        self._facts = facts
+        self._begun = False
+        self._flushed = False
+        self._rate = 0
+        self._items: deque[SourceItem] = deque()
+        self._use(metadata, hop_s)
+        self._decider = Decider(metadata.labels, rules, 1)  # its rate comes with the first sample
+        self._recent: deque[Audio] = deque()  # samples that windows to come may reach back to
+        self._end = 0  # position after the last sample
+        self._lost_at: tuple[Moment, str | None] | None = None
+        self.last_window_s = time.monotonic()
+
+    @property
+    def seconds_heard(self) -> float:
+        """Length of the audio so far, without what was lost."""
+        return self.figures.samples / self._rate if self._rate else 0.0
+
+    def use(self, metadata: ModelMetadata, hop_s: float) -> None:
+        """Go on with another model or hop: evidence and windows begin anew, no sample is lost."""
+        rules, rate = self.rules, self._decider.sample_rate_hz
+        self._use(metadata, hop_s)
+        self._decider = Decider(metadata.labels, rules, rate)
+
+    def _use(self, metadata: ModelMetadata, hop_s: float) -> None:
+        front_end = metadata.front_end
+        self._metadata = metadata
+        self._hop_frames = max(1, round(hop_s * front_end.sample_rate_hz / front_end.hop_length))
+        self._slicer: WindowSlicer | None = None
+
+    @property
+    def rules(self) -> DecisionSection:
+        """The rules of the decisions; may be replaced at any time."""
+        return self._decider.rules
+
+    @rules.setter
+    def rules(self, rules: DecisionSection) -> None:
+        self._decider.rules = rules
+
+    def due_s(self) -> float:
+        """Seconds until :meth:`pull` is due, whether or not the source becomes readable."""
+        return 0.0 if self._items else self.source.due_s()
+
+    def pull(self) -> list[HeardWindow]:
+        """Poll the source and return the windows that have become complete.
+
+        Raises:
+            AudioError: a file is damaged.
+        """
+        self._items += self.source.poll()
+        heard: list[HeardWindow] = []
+        while self._items:
+            item = self._items[0]
+            if heard and not isinstance(item, Audio):
+                break  # what happened after these windows waits until they are decided on
+            self._items.popleft()
+            if isinstance(item, Audio):
+                heard += self._on_audio(item)
+            elif isinstance(item, Gap):
+                self._on_gap(item)
+            else:
+                heard += self._on_state(item)
+        return heard
+
+    def take(self, heard: HeardWindow, log_posterior: DoubleArray) -> LiveReport:
+        """Decide on a window that :meth:`pull` returned, in the same order.
+
+        Args:
+            heard: the window.
+            log_posterior: float64 ``(devices,)``.
+        """
+        window, checks, decider = heard.window, heard.checks, self._decider
+        for decision in decider.accept(window, log_posterior, checks):
+            self._emit_event(
+                decision.kind,
+                self._moment(decision.start),
+                self._moment(decision.end),
+                device=decision.device,
+                previous=decision.previous,
+                probability=decision.probability,
+                windows=decision.windows,
+                details=self._circumstances(checks) | decision.details,
+            )
+        now = time.monotonic()
+        self.last_window_s = now
+        figures = self.figures
+        figures.windows += 1
+        figures.device = decider.device
+        candidates = rank(decider.posterior, self._metadata.labels)
+        figures.probability = candidates[0].probability
+        figures.latency.add(max(0.0, now - self.source.heard_at(window.end)))
+        return LiveReport(
+            input=self.name,
+            time_s=window.end / self._rate,
+            windows=figures.windows,
+            window_best=rank(np.exp(log_posterior), self._metadata.labels)[0],
+            candidates=candidates,
+            device=decider.device,
+            silent=decider.silent,
+            level_dbfs=checks.level_dbfs,
+            lost_samples=figures.lost_samples,
+            warnings=tuple(self._warnings(checks)),
+        )
+
+    def end(self) -> None:
+        """Say that the input is not listened to any more, and what was heard."""
+        if not self._begun:
+            return
+        self._begun = False
+        totals = {
+            "time_s": round(self._end / self._rate, 3) if self._rate else 0.0,
+            "samples": self.figures.samples,
+            "lost_samples": self.figures.lost_samples,
+        }
+        end = self._moment(self._end)
+        start = self._moment(0)
+        self._emit_event("ended", start, end, windows=self.figures.windows, details=totals)
+
+    def close(self) -> None:
+        """Release the source."""
+        self.source.close()
+
+    # Samples
+
+    def _on_audio(self, audio: Audio) -> list[HeardWindow]:
+        slicer = self._prepared()
+        self.failure = None
+        self._recent.append(audio)
+        self._end = audio.position + len(audio.samples)
+        self.figures.samples += len(audio.samples)
+        self.figures.level_dbfs = block_level_dbfs(audio.samples)
+        if self._tap is not None:
+            self._tap(self.name, self._rate, audio.position, audio.samples)
+        heard = [self._heard(window) for window in slicer.accept(audio.samples)]
+        while self._recent and _end(self._recent[0]) <= slicer.next_start:
+            self._recent.popleft()
+        return heard
+
+    def _prepared(self) -> WindowSlicer:
+        """The slicer for the source's rate, which is known once it has delivered something."""
+        rate = self.source.sample_rate_hz
+        if rate != self._rate:
+            self._rate = rate
+            self._decider.restart()
+            self._decider.sample_rate_hz = rate
+            self._slicer = None
+        if self._slicer is None:
+            self._slicer = WindowSlicer(self._metadata, rate, self._hop_frames)
+            self._slicer.restart(self._end)
+        return self._slicer
+
+    def _on_gap(self, gap: Gap) -> None:
+        self.figures.lost_samples += gap.missing
+        start = self._moment(gap.position)
+        self._end = gap.position + gap.missing
+        self._recent.clear()
+        slicer = self._prepared()
+        slicer.restart(self._end)
+        if gap.missing > FRESH_START_S * self._rate:
+            self._decider.restart()
+        details = {"missing_samples": gap.missing, "exact": gap.exact, "reason": gap.reason}
+        if self._lost_at is not None:
+            self._restored(details)
+        else:
+            self.figures.overflows += 1
+            self._emit_event("gap", start, self._moment(self._end), details=details)
+
+    def _heard(self, window: Window) -> HeardWindow:
+        checks = SignalChecks()
+        for audio in self._recent:
+            start = max(0, window.start - audio.position)
+            checks.accept(audio.samples[start : max(start, window.end - audio.position)])
+        return HeardWindow(window, checks)
+
+    def _warnings(self, checks: SignalChecks) -> list[str]:
+        warnings = checks.warnings()
+        if self._slicer is not None and self._slicer.narrowband:
+            warnings.append("narrowband")
+        return warnings
+
+    def _circumstances(self, checks: SignalChecks) -> dict[str, Any]:
+        level = checks.level_dbfs
+        return {
+            "level_dbfs": round(level, 1) if math.isfinite(level) else None,
+            "warnings": self._warnings(checks),
+        }
+
+    # States and events
+
+    def _on_state(self, change: StateChange) -> list[HeardWindow]:
+        if change.state == "ended" and self._slicer is not None and not self._flushed:
+            self._flushed = True
+            self._items.appendleft(change)  # the last windows come first
+            return [self._heard(window) for window in self._slicer.flush()]
+        figures = self.figures
+        before, figures.state = figures.state, change.state
+        if change.state == "running":
+            if before == "stalled" or not figures.samples:
+                # Otherwise a gap comes next, and tells how much is missing.
+                self._restored({"missing_samples": 0, "exact": True, "reason": None})
+        elif change.state != "ended":
+            if not figures.samples:
+                self.failure = change.reason
+            self._lose(change)
+        details = {"state": change.state, "before": before, "reason": change.reason}
+        now = self._now(change.at_s)
+        if change.state == "running" and not self._begun:
+            self._begun = True
+            details_of = {"source": self.source.name, **self._facts}
+            self._emit_event("started", now, now, details=details_of)
+        self._emit_event("input_state", now, now, details=details)
+        return []
+
+    def _lose(self, change: StateChange) -> None:
+        """Say that the audio is lost, once."""
+        if self._lost_at is not None:
+            return
+        start = self._moment(self._end) if self.figures.samples else self._now(change.at_s)
+        self._lost_at = (start, change.reason)
+        details = {"reason": change.reason}
+        self._emit_event("audio_lost", start, self._now(change.at_s), details=details)
+
+    def _restored(self, details: dict[str, Any]) -> None:
+        if self._lost_at is None:
+            return
+        start, reason = self._lost_at
+        self._lost_at = None
+        details = details | {"reason": reason}
+        self._emit_event("audio_restored", start, self._moment(self._end), details=details)
+
+    def _moment(self, position: int) -> Moment:
+        wall_s = self.source.heard_at(position) + time.time() - time.monotonic()
+        return Moment(position, wall_s)
+
+    def _now(self, at_s: float) -> Moment:
+        """The place on the timeline of a time at which nothing is heard."""
+        wall_s = at_s + time.time() - time.monotonic()
+        away_s = max(0.0, at_s - self.source.heard_at(self._end)) if self._rate else 0.0
+        return Moment(self._end + round(away_s * self._rate), wall_s)
+
+    def _emit_event(
+        self, kind: EventKind, start: Moment, end: Moment, *, details: dict[str, Any], **values: Any
+    ) -> None:
+        self.figures.events[kind] = self.figures.events.get(kind, 0) + 1
+        rate = self._rate or self.source.sample_rate_hz
+        self._emit(Event(kind, self.name, start, end, rate, details=details, **values))
+
+
+def _end(audio: Audio) -> int:
+    return audio.position + len(audio.samples)

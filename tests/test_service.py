@@ -1,0 +1,271 @@
+"""The agent as a service, in a process of its own, with real sound and real recordings."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from agent.config import DecisionSection
+from agent.events import Event
+from agent.file_source import FileSource
+from agent.input_stream import InputStream
+from agent.listening import Listening
+from export.engine import Scores
+from export.engine_loading import load_engine
+from model.features import FloatArray
+from tests.mosquitto import Broker, Receiver, wait_until
+from tests.mosquitto import missing_parts as missing_broker
+from tests.pulse import INPUT_NAME, PulseServer, missing_parts
+from tests.running_agent import RunningAgent
+from tests.simulated import RATE_HZ, record, speech_like
+
+needs_pulse = pytest.mark.skipif(missing_parts() is not None, reason=str(missing_parts()))
+needs_broker = pytest.mark.skipif(missing_broker() is not None, reason=str(missing_broker()))
+NEW_AUDIO_S = 1.04  #: a window after a gap needs this much
+
+
+@pytest.fixture(scope="module")
+def pulse() -> Iterator[PulseServer]:
+    with PulseServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def env(pulse: PulseServer) -> dict[str, str]:
+    return pulse.env
+
+
+def write_config(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_change_of_phone_is_one_event(ccnu_mobile: Path, tmp_path: Path) -> None:
+    """Two real phones in a row, each with another sentence; the built-in model knows both."""
+    parts = [
+        soundfile.read(ccnu_mobile / name, dtype="float32")[0]
+        for name in ("SAMSUNG_S8_1.wav", "IPHONEX_4.wav")
+    ]
+    soundfile.write(tmp_path / "line.wav", np.concatenate(parts), RATE_HZ)
+    with RunningAgent("--events", "--fast", "-i", tmp_path / "line.wav") as agent:
+        assert agent.process.wait(30) == 0
+        agent.stop()
+    named = agent.events("device_identified", "device_changed", "unknown", "silence")
+    assert [(e["event"], e["device"], e["previous"]) for e in named] == [
+        ("device_identified", "SAMSUNG_S8", None),
+        ("device_changed", "IPHONEX", "SAMSUNG_S8"),
+    ]
+    delay_s = (named[1]["end_sample"] - len(parts[0])) / RATE_HZ
+    assert 0 < delay_s < 5
+    assert named[1]["windows"] >= 2
+    assert named[1]["probability"] > 0.7
+
+
+def test_windows_of_all_inputs_share_one_call(simulated_model: Path, tmp_path: Path) -> None:
+    """Three inputs: as many engine calls as for one; the same events as alone."""
+    engine = load_engine(simulated_model)
+    paths = []
+    for device in range(3):
+        paths.append(tmp_path / f"{device}.wav")
+        soundfile.write(paths[-1], record(speech_like(6.0, seed=5), device), RATE_HZ)
+
+    class Counting:
+        metadata, properties, precision = engine.metadata, engine.properties, engine.precision
+        description = engine.description
+        calls = 0
+
+        def run(self, windows: FloatArray) -> Scores:
+            self.calls += 1
+            return engine.run(windows)
+
+    def listen(which: list[Path]) -> tuple[int, list[tuple[Any, ...]], int]:
+        counting = Counting()
+        events: list[Event] = []
+        streams = [
+            InputStream(
+                path.stem, FileSource(path, paced=False), engine.metadata, 0.5,
+                DecisionSection(), events.append,
+            )
+            for path in which
+        ]  # fmt: skip
+        listening = Listening(counting, streams)
+        windows = 0
+        while not listening.ended:
+            windows += len(listening.step(0.0))
+        named = [(e.input, e.kind, e.device, e.start.sample) for e in events if e.device]
+        return counting.calls, named, windows
+
+    alone = [listen([path]) for path in paths]
+    together = listen(paths)
+    assert together[0] == alone[0][0]
+    assert together[2] == sum(windows for _, _, windows in alone)
+    assert sorted(together[1]) == sorted(event for _, events, _ in alone for event in events)
+    assert {device for _, _, device, _ in together[1]} == {"simA", "simB", "simC"}
+
+
+@needs_pulse
+def test_killed_daemon_windows_flow_again(
+    pulse: PulseServer, env: dict[str, str], simulated_model: Path
+) -> None:
+    with RunningAgent("--json", "-i", INPUT_NAME, "-m", simulated_model, env=env) as agent:
+        agent.wait_for("scores")
+        pulse.kill()
+        lost = agent.wait_for("audio_lost", timeout=2)
+        time.sleep(0.5)
+        pulse.start()
+        back = time.monotonic()
+        restored = agent.wait_for("audio_restored", timeout=4)
+        scored = agent.wait_for("scores", timeout=4)
+        assert scored["arrived"] - back < 3
+        agent.stop()
+    assert "went away" in lost["reason"]
+    assert restored["start_sample"] == lost["start_sample"]
+    missing = restored["end_sample"] - restored["start_sample"]
+    assert restored["missing_samples"] == missing > 0
+    states = [line["state"] for line in agent.events("input_state")]
+    assert states == ["running", "reopening", "running"]
+    assert agent.events("ended")[0]["lost_samples"] == missing
+
+
+@needs_pulse
+def test_frozen_daemon_is_said(
+    pulse: PulseServer, env: dict[str, str], simulated_model: Path
+) -> None:
+    with RunningAgent("--events", "-i", INPUT_NAME, "-m", simulated_model, env=env) as agent:
+        agent.wait_for("started")
+        time.sleep(0.5)
+        pulse.signal(signal.SIGSTOP)
+        frozen = time.monotonic()
+        lost = agent.wait_for("audio_lost", timeout=3)
+        assert lost["arrived"] - frozen < 1
+        time.sleep(1.5)
+        pulse.signal(signal.SIGCONT)
+        assert agent.wait_for("audio_restored", timeout=4)["missing_samples"] > 0
+        agent.stop()
+
+
+@needs_pulse
+def test_ends_within_two_seconds_with_the_last_event(
+    env: dict[str, str], simulated_model: Path, tmp_path: Path
+) -> None:
+    config = write_config(
+        tmp_path / "config.toml",
+        f"[agent]\nname = 'lab'\nmodel = '{simulated_model}'\n"
+        f"[[input]]\nname = 'mic'\ndevice = '{INPUT_NAME}'\n[jsonl]\npath = 'events.jsonl'\n",
+    )
+    with RunningAgent("--events", "--config", config, env=env) as agent:
+        agent.wait_for("started")
+        assert agent.stop() < 2
+    assert agent.process.returncode == 0
+    assert agent.errors == []
+    on_disk = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    printed = [{k: v for k, v in line.items() if k != "arrived"} for line in agent.lines]
+    assert on_disk == printed
+    assert on_disk[-1]["event"] == "ended"
+    run = on_disk[0]["id"].split("-")[0]
+    assert [line["id"] for line in on_disk] == [f"{run}-{n + 1}" for n in range(len(on_disk))]
+    assert {(line["agent"], line["input"]) for line in on_disk} == {("lab", "mic")}
+
+
+@needs_pulse
+def test_reload_loses_no_sample(env: dict[str, str], simulated_model: Path, tmp_path: Path) -> None:
+    base = (
+        f"[agent]\nmodel = '{simulated_model}'\n[[input]]\nname = 'mic'\ndevice = '{INPUT_NAME}'\n"
+    )
+    config = write_config(tmp_path / "config.toml", base)
+    with RunningAgent("--json", "--config", config, env=env) as agent:
+        agent.wait_for("scores")
+        write_config(config, base + "[jsonl]\npath = 'events.jsonl'\n[decision]\nenter = 0.9\n")
+        agent.process.send_signal(signal.SIGHUP)
+        agent.wait_for_error("read again")
+        write_config(config, base + "[decision]\nenter = 1.5\n")
+        agent.process.send_signal(signal.SIGHUP)
+        assert f"{config}:7: decision.enter" in agent.wait_for_error("enter")
+        second = base + f"[[input]]\nname = 'twin'\ndevice = '{INPUT_NAME}'\n"
+        write_config(config, second.replace(f"model = '{simulated_model}'", "hop_s = 0.25"))
+        agent.process.send_signal(signal.SIGHUP)  # another model, another hop, another input
+        agent.wait_for(lambda line: line["event"] == "scores" and line["input"] == "twin")
+        agent.wait_for(lambda line: line["event"] == "scores" and line["input"] == "mic")
+        assert agent.stop() < 2
+    first, *others = sorted(agent.events("ended"), key=lambda line: line["input"])
+    assert (first["input"], first["lost_samples"]) == ("mic", 0)
+    assert first["samples"] == first["end_sample"]
+    assert [line["input"] for line in others] == ["twin"]
+    assert agent.events("gap", "audio_lost") == []
+    assert (tmp_path / "events.jsonl").exists()
+
+
+def test_a_configured_input_is_waited_for(simulated_model: Path, tmp_path: Path) -> None:
+    config = write_config(
+        tmp_path / "config.toml",
+        f"[agent]\nmodel = '{simulated_model}'\n[[input]]\nname = 'mic'\ndevice = 'not there'\n",
+    )
+    with RunningAgent("--events", "--config", config) as agent:
+        lost = agent.wait_for("audio_lost")
+        assert "no " in lost["reason"]
+        assert agent.wait_for("input_state")["state"] == "reopening"
+        time.sleep(0.5)
+        assert agent.process.poll() is None
+        assert agent.stop() < 2
+    assert agent.process.returncode == 0
+
+
+@needs_pulse
+def test_a_reader_that_stops_reading_does_not_stop_the_listening(
+    env: dict[str, str], simulated_model: Path, tmp_path: Path
+) -> None:
+    config = write_config(
+        tmp_path / "config.toml",
+        f"[agent]\nmodel = '{simulated_model}'\nhop_s = 0.05\n"
+        f"[[input]]\nname = 'mic'\ndevice = '{INPUT_NAME}'\n[jsonl]\npath = 'events.jsonl'\n"
+        "[prometheus]\nport = 0\n",
+    )
+    import subprocess
+    import sys
+
+    from tests.conftest import CLI_ENV, ROOT
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent.cli", "listen", "--json", "--top", "40", "-c", str(config)],
+        cwd=ROOT,
+        env={**CLI_ENV, **env},
+        stdout=subprocess.PIPE,  # nobody reads it
+    )
+    try:
+        time.sleep(5)  # the pipe is full after about 20 windows of 3 kB
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=4)
+    finally:
+        process.kill()
+    ended = json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])
+    assert ended["event"] == "ended"
+    assert ended["lost_samples"] == 0
+    assert ended["windows"] > 40
+
+
+@needs_broker
+def test_events_reach_a_real_broker(simulated_model: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.wav"
+    soundfile.write(clip, record(speech_like(6.0, seed=5), 1), RATE_HZ)
+    with Broker() as broker, Receiver(broker.port) as receiver:
+        config = write_config(
+            tmp_path / "config.toml",
+            f"[agent]\nname = 'lab'\nmodel = '{simulated_model}'\n"
+            f"[[input]]\nname = 'line'\ndevice = '{clip}'\n"
+            f"[mqtt]\nhost = '127.0.0.1'\nport = {broker.port}\ntls = false\nspool = 'spool'\n",
+        )
+        with RunningAgent("--events", "--fast", "--config", config) as agent:
+            assert agent.process.wait(30) == 0
+            agent.stop()
+        wait_until(lambda: len(receiver.events("lab/line/event")) >= len(agent.lines))
+        received = receiver.events("lab/line/event")
+    assert [event["id"] for event in received] == [line["id"] for line in agent.lines]
+    assert "device_identified" in [event["event"] for event in received]
