@@ -138,9 +138,9 @@ def main(argument: str) -> None:
     """Entry point of the process."""
     options = WorkerOptions(**json.loads(argument))
     end_with_parent(options.parent)
-    # The agent decides when to stop; Ctrl-C in a terminal reaches the whole group.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # The agent decides when to stop, and kills: a terminal and a service manager tell all of us.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     out = os.dup(1)
     # Whatever the libraries print must not land between two messages.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -64,6 +64,7 @@ class ConfiguredAgent:
         self._stamp: EventStamp | None = None
         self._run = secrets.token_hex(4)
         self._outlets: dict[str, list[OutletQueue]] = {}
+        self._opened: dict[str, Any] = {}  # the settings that each section's outlets run with
         self._evidence: EvidenceRecorder | None = None
         self._recorded: dict[str, int] = {}  # rate of the inputs that the recorder knows
         self._evidence_of: tuple[EvidenceSection | None, dict[str, Any]] | None = None
@@ -107,6 +108,8 @@ class ConfiguredAgent:
         self._apply_inputs(before, config, engine, troubles)
         self.listening.engine = engine
         if troubles:
+            for trouble in troubles[1:]:
+                self._say(str(trouble))
             raise troubles[0]
 
     def emit(self, event: Event) -> None:
@@ -168,8 +171,9 @@ class ConfiguredAgent:
         named_anew = before is not None and before.agent.name != config.agent.name
         for section in OUTLET_SECTIONS:
             wanted = getattr(config, section)
-            if before is not None and getattr(before, section) == wanted and not named_anew:
+            if self._opened.get(section) == wanted and not named_anew:
                 continue
+            self._opened[section] = None
             deadline = time.monotonic() + STOP_S
             for queue in self._outlets.pop(section, []):
                 queue.stop(deadline)
@@ -188,6 +192,7 @@ class ConfiguredAgent:
                     model=str(self._facts["model"]),
                     other_queues=lambda: [q for group in self._outlets.values() for q in group],
                 )
+                self._opened[section] = wanted
             except DevrecError as error:
                 troubles.append(error)
             except ModuleNotFoundError as error:
@@ -198,7 +203,7 @@ class ConfiguredAgent:
     def _apply_evidence(self, config: Config, troubles: list[DevrecError]) -> None:
         if self._evidence_of == (config.evidence, self._facts):
             return
-        self._evidence_of = (config.evidence, self._facts)
+        self._evidence_of = None
         if self._evidence is not None:
             self._evidence.close(time.monotonic() + STOP_S)
             self._evidence = None
@@ -209,6 +214,7 @@ class ConfiguredAgent:
 
         try:
             self._evidence = EvidenceRecorder(config.evidence, self._facts, self._say)
+            self._evidence_of = (config.evidence, self._facts)
         except DevrecError as error:
             troubles.append(error)
 

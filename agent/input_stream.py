@@ -105,6 +105,8 @@ class InputStream:
     Attributes:
         figures: counters.
         failure: why the source has never delivered a sample, as long as that is so.
+        last_window_s: when the last window was decided on, or could first be waited for;
+            ``time.monotonic()``.
     """
 
     def __init__(
@@ -320,6 +322,7 @@ class InputStream:
         figures = self.figures
         before, figures.state = figures.state, change.state
         if change.state == "running":
+            self.last_window_s = time.monotonic()  # the first takes its time
             if before == "stalled" or not figures.samples:
                 # Otherwise a gap comes next, and tells how much is missing.
                 self._restored({"missing_samples": 0, "exact": True, "reason": None})

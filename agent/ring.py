@@ -17,8 +17,10 @@ class RingBuffer:
         capacity: samples that fit.
 
     :meth:`write` takes no lock: each side only ever moves its own counter, and a Python integer is
-    replaced in one step. When the ring is full the newest samples are dropped. They keep their
-    places in the count of positions, so the consumer knows to the sample what is missing and where.
+    replaced in one step. When the ring is full the newest samples are dropped, until half of it is
+    free: a consumer that cannot keep up gets long stretches with gaps between them, rather than
+    blocks that are each too short for a window. Dropped samples keep their places in the count of
+    positions, so the consumer knows to the sample what is missing and where.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -56,6 +58,8 @@ class RingBuffer:
             block: float32, 1-D; may be a strided view.
         """
         free = self._capacity - (self._written - self._read)
+        if self._pending and 2 * free < self._capacity:
+            free = 0
         n_samples = min(len(block), free)
         if n_samples and self._pending:
             # Before the samples behind it become visible.

@@ -18,11 +18,15 @@ def test_equals_a_bounded_fifo(capacity: int, steps: list[tuple[bool, int]]) -> 
     """The samples count up from 0, so that each is its own position."""
     ring = RingBuffer(capacity)
     reference: list[int] = []
+    overflowing = False
     counter = dropped = stored = 0
     for is_write, n_samples in steps:
         if is_write:
             block = np.arange(counter, counter + n_samples, dtype=np.float32)
             room = capacity - len(reference)
+            if overflowing and room < capacity / 2:
+                room = 0
+            overflowing = n_samples > room or (overflowing and n_samples == 0)
             reference += range(counter, counter + min(room, n_samples))
             counter += n_samples
             stored += min(room, n_samples)
@@ -39,6 +43,18 @@ def test_equals_a_bounded_fifo(capacity: int, steps: list[tuple[bool, int]]) -> 
             reference = reference[run:]
         assert (ring.dropped, ring.written) == (dropped, stored)
         assert ring.written - ring.read_count == len(reference)
+
+
+def test_a_slow_reader_gets_long_stretches() -> None:
+    ring = RingBuffer(1000)
+    stretches = []
+    for _ in range(500):
+        ring.write(np.zeros(20, np.float32))
+        _, samples = ring.read(15)  # three quarters of what comes
+        stretches.append(len(samples))
+    gaps = sum(1 for n_samples in stretches if n_samples < 15)
+    assert ring.dropped > 1000
+    assert gaps < 15
 
 
 def test_takes_a_strided_channel() -> None:

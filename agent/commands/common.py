@@ -63,6 +63,8 @@ _INSTALLS = {
     "sklearn": "'devrec-agent[train]'",
     "onnx": "'devrec-agent[export]'",
     "matplotlib": "matplotlib",
+    "paho": "'devrec-agent[service]'",
+    "prometheus_client": "'devrec-agent[service]'",
 }
 
 

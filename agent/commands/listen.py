@@ -148,9 +148,11 @@ def _names(devices: list[str]) -> list[str]:
     """Names for inputs given by flag: of the file or device, numbered where two are alike."""
     import re
 
+    from agent.config import names_audio_file
+
     names: list[str] = []
     for device in devices:
-        stem = Path(device).stem if "/" in device else device
+        stem = Path(device).stem if names_audio_file(device) else device
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:48] or "input"
         names.append(name if name not in names else f"{name}-{len(names) + 1}")
     return names
