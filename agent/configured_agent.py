@@ -8,20 +8,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.config import Config, EvidenceSection, InputSection, names_audio_file
+from agent.capture.supervised_input import Patience, SupervisedInput
+from agent.capture.worker_process import CAPTURE_WORKER
+from agent.config.settings import Config, EvidenceSection, InputSection, names_audio_file
 from agent.events import Event, EventStamp
 from agent.file_source import FileSource
 from agent.input_stream import InputStream
 from agent.listening import Listening
 from agent.outlets.outlet import OutletQueue, Say
 from agent.sources import Samples, Source
-from agent.supervised_input import CAPTURE_WORKER, Patience, SupervisedInput
 from export.engine_choice import choose_engine
 from model.builtin import BUILTIN_MODEL
 from model.errors import DevrecError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from agent.evidence import EvidenceRecorder
+    from agent.evidence.recorder import EvidenceRecorder
     from export.engine import Engine
 
 OUTLET_SECTIONS = ("jsonl", "mqtt", "prometheus", "hook")
@@ -210,7 +211,7 @@ class ConfiguredAgent:
         self._recorded = {}
         if config.evidence is None:
             return
-        from agent.evidence import EvidenceRecorder
+        from agent.evidence.recorder import EvidenceRecorder
 
         try:
             self._evidence = EvidenceRecorder(config.evidence, self._facts, self._say)

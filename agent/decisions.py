@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import DecisionSection
+from agent.config.settings import DecisionSection
 from agent.events import EventKind
 from agent.signal_checks import SignalChecks
 from agent.windows import Window
@@ -109,7 +109,7 @@ class Decider:
 
     Args:
         labels: devices of the model.
-        rules: see :class:`agent.config.DecisionSection`; may be replaced at any time.
+        rules: see :class:`agent.config.settings.DecisionSection`; may be replaced at any time.
         sample_rate_hz: rate that positions count in.
 
     Attributes:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
-
-from agent.sources import Audio, SourceItem, SourceState, StateChange
+from agent.sources import Audio, SourceItem, SourceState, StateChange, plausible
 from model.audio import AudioFile
 from model.errors import AudioError
 
@@ -37,11 +35,6 @@ class FileSource:
         self._started = time.monotonic()
         self._block = max(1, round((PACED_BLOCK_S if paced else FAST_BLOCK_S) * self._rate))
 
-    @property
-    def sample_rate_hz(self) -> int:
-        """Rate of the file."""
-        return self._rate
-
     def poll(self) -> list[SourceItem]:
         """See :class:`agent.sources.Source`.
 
@@ -61,16 +54,16 @@ class FileSource:
             if not len(block):
                 items.append(self._changed("ended"))
                 break
-            if not np.isfinite(block).all():
-                raise AudioError(f"{self.name}: samples that are not numbers")
-            items.append(Audio(position, block))
+            if not plausible(block):
+                raise AudioError(f"{self.name}: samples that are not numbers, or absurdly large")
+            items.append(Audio(position, block, self._rate))
             if not self._paced:
                 break  # block by block: a whole file at once would not fit every memory
         return items
 
     def _changed(self, state: SourceState) -> StateChange:
         self.state = state
-        return StateChange(state, None, time.monotonic())
+        return StateChange(state, None, time.monotonic(), self._rate)
 
     def fileno(self) -> int | None:
         """None: a file is always readable."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from agent.classification import Candidate, candidates_to_json, rank
-from agent.config import DecisionSection
+from agent.config.settings import DecisionSection
 from agent.decisions import Decider
 from agent.events import Event, EventKind, Moment
 from agent.live_figures import InputFigures

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from agent.config import Config
+from agent.config.settings import Config
 from agent.configured_agent import ConfiguredAgent
 from agent.health import has_heard, status_line, windows_flow
 from agent.input_stream import LiveReport

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.config import (
+from agent.config.settings import (
     AgentSection,
     Config,
     EvidenceSection,

@@ -1,7 +1,7 @@
 """A simulated capture worker for the soak run: as much audio as wanted, as fast as it is taken.
 
 It stands in for PortAudio alone; everything behind the pipe is the real agent. Run as
-``python -m agent.soak_worker SECONDS RATE_HZ JSON``, where the last is ``agent.capture_worker``'s.
+``python -m agent.soak_worker SECONDS RATE_HZ JSON``, where the last is ``agent.capture.worker``'s.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.signal
 
-from agent.capture_wire import AudioMessage, audio_message, phase_message
-from agent.capture_worker import WorkerOptions, end_with_parent
+from agent.capture.wire import AudioMessage, audio_message, phase_message
+from agent.capture.worker import WorkerOptions, end_with_parent
 
 Samples = npt.NDArray[np.float32]
 

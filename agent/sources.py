@@ -24,10 +24,13 @@ class Audio:
         position: of the first one, in samples since the start of the source; missing samples
             count, so that positions keep pace with the clock.
         samples: float32, 1-D.
+        rate_hz: rate of the samples and of the position. When a device of another rate is opened
+            in place of the old one, positions go on, converted to the new rate.
     """
 
     position: int
     samples: Samples
+    rate_hz: int
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,14 @@ class Gap:
         missing: how many.
         exact: counted rather than told from the clock.
         reason: in words.
+        rate_hz: as of :class:`Audio`.
     """
 
     position: int
     missing: int
     exact: bool
     reason: str
+    rate_hz: int
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,23 @@ class StateChange:
         state: the new one.
         reason: in words, if there is one to give.
         at_s: when, ``time.monotonic()``.
+        rate_hz: as of :class:`Audio`; 0 before a live input has been opened.
     """
 
     state: SourceState
     reason: str | None
     at_s: float
+    rate_hz: int
 
 
 SourceItem = Audio | Gap | StateChange
+
+HIGHEST_SAMPLE = 1e6  #: full scale is 1; beyond this it is damage, and would overflow further on
+
+
+def plausible(samples: Samples) -> bool:
+    """Whether these can be samples: numbers, and not absurdly large ones."""
+    return bool((np.abs(samples) <= HIGHEST_SAMPLE).all())  # false for NaN, too
 
 
 class Source(Protocol):
@@ -77,12 +91,6 @@ class Source(Protocol):
     name: str
     state: SourceState
     live: bool
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Rate of the samples; 0 until a live input has been opened, and it may change when one is
-        reopened."""
-        ...
 
     def poll(self) -> list[SourceItem]:
         """What has happened since the last poll, oldest first; never waits.

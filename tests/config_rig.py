@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import agent.config_loading
-from agent.config_loading import LoadedConfig, load_config
+import agent.config.loading
+from agent.config.loading import LoadedConfig, load_config
 from model.errors import ConfigError
 
 FULL = """\
@@ -46,7 +46,7 @@ events = ["unknown"]
 @pytest.fixture(autouse=True)
 def no_system_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests must not see the configuration of the machine that they run on."""
-    monkeypatch.setattr(agent.config_loading, "SYSTEM_FILE", tmp_path / "etc" / "config.toml")
+    monkeypatch.setattr(agent.config.loading, "SYSTEM_FILE", tmp_path / "etc" / "config.toml")
 
 
 def write(path: Path, text: str | bytes) -> Path:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from agent.config import EvidenceSection
-from agent.evidence import EvidenceRecorder
+from agent.config.settings import EvidenceSection
+from agent.evidence.recorder import EvidenceRecorder
 
 RATE_HZ = 8_000
 FACTS = {"model_sha256": "ab" * 32, "engine": "ONNX Runtime, CPU"}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.config import Config, MqttSection
+from agent.config.settings import Config, MqttSection
 from agent.events import Moment
 from agent.outlets.opening import open_outlets
 from agent.outlets.outlet import OutletQueue

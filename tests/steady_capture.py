@@ -1,6 +1,6 @@
 """A simulated capture worker for tests: its samples count up, so that each says where it belongs.
 
-Takes the options of ``agent.capture_worker``; a thread stands in for PortAudio's callback.
+Takes the options of ``agent.capture.worker``; a thread stands in for PortAudio's callback.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
-from agent.capture_wire import AudioMessage, audio_message, phase_message
-from agent.capture_worker import WorkerOptions, end_with_parent
-from agent.ring import RingBuffer
+from agent.capture.ring import RingBuffer
+from agent.capture.wire import AudioMessage, audio_message, phase_message
+from agent.capture.worker import WorkerOptions, end_with_parent
 
 RATE_HZ = 192_000  # fills the pipe in a second and a half
 BLOCK = RATE_HZ // 50

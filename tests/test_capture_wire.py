@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.capture_wire import (
+from agent.capture.wire import (
     AudioMessage,
     MessageReader,
     PhaseMessage,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config_loading import SYSTEM_FILE
+from agent.config.loading import SYSTEM_FILE
 from tests.conftest import CLI_ENV, ROOT, run_cli
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent.config_loading import config_files, load_config
-from agent.config_merging import leaves
+from agent.config.loading import config_files, load_config
+from agent.config.merging import leaves
 from model.errors import ConfigError
 from tests.config_rig import FULL, load, problem, problems, write
 from tests.config_rig import no_system_file as _no_system_file  # noqa: F401

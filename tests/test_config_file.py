@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import agent.config_loading
-from agent.config import Config
-from agent.config_file import Location, read_config_file
-from agent.config_text import toml_value
+import agent.config.loading
+from agent.config.file import Location, read_config_file
+from agent.config.settings import Config
+from agent.config.text import toml_value
 from tests.config_rig import load, problem, problems, unprivileged, write
 from tests.config_rig import no_system_file as _no_system_file  # noqa: F401
 
@@ -164,8 +164,8 @@ def test_a_searched_file_must_be_readable_if_it_is_there(tmp_path: Path) -> None
 def test_a_home_that_cannot_be_entered_is_passed_over_but_etc_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    etc = agent.config_loading.SYSTEM_FILE
-    monkeypatch.setattr(agent.config_loading, "SYSTEM_FILE", Path("/etc/no-such-folder/c.toml"))
+    etc = agent.config.loading.SYSTEM_FILE
+    monkeypatch.setattr(agent.config.loading, "SYSTEM_FILE", Path("/etc/no-such-folder/c.toml"))
     home = tmp_path / "home"
     write(home / ".config" / "devrec-agent" / "config.toml", "")
     home.chmod(0o700)
@@ -175,7 +175,7 @@ def test_a_home_that_cannot_be_entered_is_passed_over_but_etc_is_not(
         (warning,) = loaded.warnings
         assert "Permission denied; passed over" in warning
         assert str(home) in warning
-    monkeypatch.setattr(agent.config_loading, "SYSTEM_FILE", write(etc, ""))
+    monkeypatch.setattr(agent.config.loading, "SYSTEM_FILE", write(etc, ""))
     etc.parent.chmod(0o700)
     with unprivileged():
         assert problems() == [f"{etc}: its folder cannot be entered: Permission denied"]

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent.config import Config
-from agent.config_file import Location
-from agent.config_schema import kind_of, node_at, properties
-from agent.config_text import config_text
+from agent.config.file import Location
+from agent.config.schema import kind_of, node_at, properties
+from agent.config.settings import Config
+from agent.config.text import config_text
 from model.errors import ConfigError
 from tests.config_rig import FULL, load, write
 from tests.config_rig import no_system_file as _no_system_file  # noqa: F401

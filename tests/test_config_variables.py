@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from agent.config import Config
-from agent.config_file import Location
-from agent.config_schema import kind_of, node_at, properties
-from agent.config_variables import setting_variables
+from agent.config.file import Location
+from agent.config.schema import kind_of, node_at, properties
+from agent.config.settings import Config
+from agent.config.variables import setting_variables
 from tests.config_rig import load, problems
 from tests.config_rig import no_system_file as _no_system_file  # noqa: F401
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.config import DecisionSection
+from agent.config.settings import DecisionSection
 from agent.decisions import Decider, Decision, Evidence
 from agent.signal_checks import SignalChecks
 from agent.windows import Window

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.device_identity import (
+from agent.capture.device_identity import (
     CardIdentity,
     UsbIdentity,
     card_identity,
@@ -171,7 +171,7 @@ def test_importing_inputs_stays_light() -> None:
         [
             sys.executable,
             "-c",
-            "import sys, agent.inputs; "
+            "import sys, agent.capture.inputs; "
             "sys.exit(any(m in sys.modules for m in ('numpy', 'typer', 'pydantic')))",
         ],
         cwd=ROOT,

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from agent.doctor_child import ProbeFailed, ask
-from agent.doctor_engine import gpu_finding, model_finding, tensorrt_finding
-from agent.doctor_finding import Finding, worst
-from agent.doctor_sound import hardware_in_use, inputs_finding, level_finding
-from agent.doctor_system import clock_finding, folder_finding, packages_finding
+from agent.doctor.child import ProbeFailed, ask
+from agent.doctor.engine import gpu_finding, model_finding, tensorrt_finding
+from agent.doctor.finding import Finding, worst
+from agent.doctor.sound import hardware_in_use, inputs_finding, level_finding
+from agent.doctor.system import clock_finding, folder_finding, packages_finding
 from tests.conftest import ROOT, run_cli
 from tests.pulse import INPUT_NAME, RATE_HZ, PulseServer, missing_parts
 from tests.small_disk import fill, small_disk
@@ -249,7 +249,7 @@ def test_a_folder_on_a_full_disk(tmp_path: Path) -> None:
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from agent.doctor_system import folder_finding, sound_permission_finding
+from agent.doctor.system import folder_finding, sound_permission_finding
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sound = sound_permission_finding(Path(sys.argv[1]))
 folder = folder_finding("evidence.folder", Path(sys.argv[2]), 1, makes=True)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from agent.evidence_flac import encode
-from agent.evidence_ring import Gap, RecentAudio
-from agent.evidence_store import EvidenceStore, stem_of, verify
+from agent.evidence.flac import encode
+from agent.evidence.recent_audio import Gap, RecentAudio
+from agent.evidence.store import EvidenceStore, stem_of, verify
 from model.errors import DevrecError
 from tests.conftest import run_cli
 from tests.evidence_rig import FACTS, RATE_HZ, Rig, event, noise, wait_for

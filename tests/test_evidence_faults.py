@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.evidence_store import EvidenceStore, verify
+from agent.evidence.store import EvidenceStore, verify
 from tests.conftest import ROOT
 from tests.evidence_rig import RATE_HZ, Rig, event, noise, wait_for
 from tests.small_disk import fill, small_disk
@@ -45,8 +45,8 @@ WRITES_FOR_EVER = """
 import sys, itertools
 from pathlib import Path
 import numpy as np
-from agent.config import EvidenceSection
-from agent.evidence import EvidenceRecorder
+from agent.config.settings import EvidenceSection
+from agent.evidence.recorder import EvidenceRecorder
 folder, run = Path(sys.argv[1]), sys.argv[2]
 section = EvidenceSection(folder=folder, before_s=1, after_s=0, quota_mb=1)
 recorder = EvidenceRecorder(section, {}, print)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.config import Config
+from agent.config.settings import Config
 from agent.outlets.opening import open_outlets
 from agent.outlets.outlet import OutletQueue
 from tests.mosquitto import wait_until

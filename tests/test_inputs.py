@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.inputs import InputDevice, find_input, stable_identity
+from agent.capture.inputs import InputDevice, find_input, stable_identity
 from model.errors import CaptureError
 
 
@@ -41,7 +41,7 @@ def test_no_inputs_at_all() -> None:
 
 
 def card(index: int, hardware: str, *tokens: str) -> InputDevice:
-    """An input with its identities as :mod:`agent.device_identity` gives them."""
+    """An input with its identities as :mod:`agent.capture.device_identity` gives them."""
     number = hardware.split(",")[1]
     both = tuple(token for one in tokens for token in (one, f"{one},{number}"))
     return InputDevice(index, f"Card (hw:{hardware})", "ALSA", 1, 48_000, False, both)

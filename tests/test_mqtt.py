@@ -82,7 +82,7 @@ def test_broker_away_for_a_while(tmp_path: Path) -> None:
 
 AGENT = """
 import sys, time
-from agent.config import Config
+from agent.config.settings import Config
 from agent.outlets.opening import open_outlets
 from tests.mqtt_rig import event, settings
 from pathlib import Path

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agent import __version__
-from agent.config import Config
+from agent.config.settings import Config
 from agent.live_figures import InputFigures
 from agent.outlets.opening import open_outlets, state_folder
 from agent.outlets.outlet import OutletQueue

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.ring import RingBuffer
+from agent.capture.ring import RingBuffer
 
 
 @given(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.sample_clock import SampleClock
+from agent.capture.sample_clock import SampleClock
 
 RATE_HZ = 48_000
 BLOCK = 960  # 20 ms

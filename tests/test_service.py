@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from agent.config import DecisionSection
+from agent.config.settings import DecisionSection
 from agent.events import Event
 from agent.file_source import FileSource
 from agent.input_stream import InputStream

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from agent.capture.supervised_input import Patience, SupervisedInput
 from agent.sources import Audio, Gap, SourceItem, StateChange
-from agent.supervised_input import Patience, SupervisedInput
 from tests.pulse import INPUT_NAME, RATE_HZ, PulseServer, missing_parts
 
 needs_pulse = pytest.mark.skipif(missing_parts() is not None, reason=str(missing_parts()))
@@ -210,7 +210,7 @@ def test_unknown_input_says_so_and_goes_on() -> None:
 def test_worker_ends_with_the_agent() -> None:
     """Killed with SIGKILL, the agent leaves no process behind."""
     script = (
-        "import time\nfrom agent.supervised_input import SupervisedInput\n"
+        "import time\nfrom agent.capture.supervised_input import SupervisedInput\n"
         "s = SupervisedInput('none')\nprint(s._worker.pid, flush=True)\ntime.sleep(60)"
     )
     agent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

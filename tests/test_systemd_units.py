@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config_loading import load_config
+from agent.config.loading import load_config
 from tests.conftest import ROOT
 
 SYSTEMD = ROOT / "systemd"

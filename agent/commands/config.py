@@ -37,10 +37,10 @@ def show(
     The output is a configuration file that says the same. Secrets stand in files of their own, of
     which only the paths are shown. Exit code 10 for a wrong configuration.
     """
-    from agent.config_loading import load_config
-    from agent.config_merging import leaves
-    from agent.config_schema import setting_name
-    from agent.config_text import config_text
+    from agent.config.loading import load_config
+    from agent.config.merging import leaves
+    from agent.config.schema import setting_name
+    from agent.config.text import config_text
 
     loaded = load_config(config, {}, os.environ)
     for warning in loaded.warnings:
@@ -63,9 +63,9 @@ def check(config: ConfigOption = None) -> None:
     Permissions are those of who runs this: run it as the user of the service. Exit code 0, or 10
     with one line for everything that is wrong.
     """
-    from agent.config_checks import look_around
-    from agent.config_file import shown
-    from agent.config_loading import load_config
+    from agent.config.checks import look_around
+    from agent.config.file import shown
+    from agent.config.loading import load_config
     from model.errors import ConfigError
 
     loaded = load_config(config, {}, os.environ)
@@ -82,8 +82,8 @@ def check(config: ConfigOption = None) -> None:
 @reports_errors
 def path(config: ConfigOption = None) -> None:
     """List the files that are read or absent; the last one has the last word."""
-    from agent.config_file import shown
-    from agent.config_loading import config_files
+    from agent.config.file import shown
+    from agent.config.loading import config_files
 
     for file in config_files(config, os.environ):
         print(f"{'read' if os.path.lexists(file) else 'absent'}\t{shown(file)}")

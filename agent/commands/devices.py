@@ -25,7 +25,7 @@ def devices(
     from rich.table import Table
     from rich.text import Text
 
-    from agent.inputs import list_inputs, stable_identity
+    from agent.capture.inputs import list_inputs, stable_identity
     from model.errors import CaptureError
 
     inputs = list_inputs()

@@ -18,7 +18,7 @@ from agent.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from agent.doctor_finding import Finding
+    from agent.doctor.finding import Finding
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
@@ -49,8 +49,8 @@ def doctor(
     user that the agent runs as. Exit code 0 when all is well, warnings or not; 1 when there is a
     problem.
     """
-    from agent.doctor import examine
-    from agent.doctor_finding import worst
+    from agent.doctor.checkup import examine
+    from agent.doctor.finding import worst
 
     flags = {"agent.model": model}
     progress = progress_console()

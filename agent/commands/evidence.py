@@ -23,7 +23,7 @@ def verify(
     an agent writes into the folder, its newest may be reported as incomplete. Exit code 0 when all
     are good, 3 when one is not, 1 for a folder that cannot be read.
     """
-    from agent.evidence_store import verify as verify_folder
+    from agent.evidence.store import verify as verify_folder
     from model.errors import AudioError
 
     good = bad = 0

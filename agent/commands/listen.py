@@ -11,7 +11,7 @@ import typer
 from agent.commands.common import complain, console, reports_errors
 
 if TYPE_CHECKING:
-    from agent.config import Config
+    from agent.config.settings import Config
     from agent.configured_agent import ConfiguredAgent
     from agent.input_stream import LiveReport
     from agent.outlets.outlet import OutletQueue
@@ -95,7 +95,7 @@ def listen(
     for a model that cannot be used, 6 for an input that cannot be opened, 7 or 8 for an engine that
     cannot run here, 10 for a wrong configuration.
     """
-    from agent.config_loading import load_config
+    from agent.config.loading import load_config
     from agent.configured_agent import ConfiguredAgent
     from agent.service import Service
     from agent.service_notify import ServiceNotifier
@@ -127,7 +127,7 @@ def listen(
 def _narrowed(config: Config, devices: list[str], *, only_shown: bool) -> Config:
     """The configuration with the inputs given by flag in place of its own, and without outlets if
     they are only to be shown."""
-    from agent.config import InputSection
+    from agent.config.settings import InputSection
     from agent.configured_agent import OUTLET_SECTIONS
 
     changes: dict[str, Any] = {}
@@ -148,7 +148,7 @@ def _names(devices: list[str]) -> list[str]:
     """Names for inputs given by flag: of the file or device, numbered where two are alike."""
     import re
 
-    from agent.config import names_audio_file
+    from agent.config.settings import names_audio_file
 
     names: list[str] = []
     for device in devices:

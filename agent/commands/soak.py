@@ -41,7 +41,7 @@ def soak(
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from agent.config import AgentSection
+    from agent.config.settings import AgentSection
     from agent.soak import soak as run
     from model.errors import UsageError
 

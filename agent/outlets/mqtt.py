@@ -25,7 +25,7 @@ from agent.outlets.troubles import Troubles
 from model.errors import DevrecError
 
 if TYPE_CHECKING:
-    from agent.config import MqttSection
+    from agent.config.settings import MqttSection
 
 #: Events after which another device, or none, is the one heard.
 DEVICE_KINDS = ("device_identified", "device_changed", "unknown", "silence", "audio_lost")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from agent.config import MqttSection
+    from agent.config.settings import MqttSection
 
 CONNECT_TIMEOUT_S = 5.0  #: for each of: TCP, TLS, the broker's answer
 MOST_UNACKNOWLEDGED = 20  #: messages; a broker may ask for fewer

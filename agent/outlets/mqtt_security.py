@@ -11,7 +11,7 @@ from agent.outlets.outlet import Say
 from model.errors import ConfigError
 
 if TYPE_CHECKING:
-    from agent.config import MqttSection
+    from agent.config.settings import MqttSection
 
 
 class Credentials(NamedTuple):

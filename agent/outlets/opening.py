@@ -13,7 +13,7 @@ from agent.outlets.outlet import OutletQueue, Say
 from model.errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from agent.config import Config, MqttSection
+    from agent.config.settings import Config, MqttSection
     from agent.outlets.mqtt import MqttOutlet
     from agent.outlets.prometheus import PrometheusEndpoint
 

@@ -19,7 +19,7 @@ import soundfile
 from rich.console import Console
 from rich.table import Table
 
-from agent.config import DecisionSection
+from agent.config.settings import DecisionSection
 from agent.events import Event
 from agent.file_source import FileSource
 from agent.input_stream import InputStream

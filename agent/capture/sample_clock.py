@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 SETTLE_S = 2.0  #: arrivals are judged by the least late of this long
+CONFIRM_S = 3.0  #: a lag must stay for this long, samples arriving meanwhile, to be a loss
 LOSS_S = 0.1  #: a lag that stays, and is larger than this, is a loss
 DRIFT = 1e-3  #: a sound card's clock may differ from ours by this much; crystals do by 1e-4
 
@@ -21,7 +22,7 @@ class SampleClock:
 
     A block arrives late by scheduling, never early; so the least lag of the last two seconds is the
     stream's own. It moves slowly when the card's clock differs from ours. When it jumps and stays,
-    samples were lost; when it jumps and returns, they were only late.
+    samples were lost; when it jumps and returns within some seconds, they were only late.
     """
 
     def __init__(self, sample_rate_hz: int) -> None:
@@ -30,6 +31,7 @@ class SampleClock:
         self._first: float | None = None
         self._last_seen = 0.0
         self._base: float | None = None
+        self._behind_since: float | None = None
         self._lost = 0
 
     def arrived(self, position: int, at_s: float) -> int:
@@ -56,7 +58,13 @@ class SampleClock:
         behind = least - self._base
         if behind <= LOSS_S:
             self._base += min(behind, DRIFT * elapsed)
+            self._behind_since = None
             return 0
+        if self._behind_since is None:
+            self._behind_since = at_s
+        if at_s - self._behind_since < CONFIRM_S:
+            return 0
+        self._behind_since = None
         missing = round(behind * self._rate)
         self._lost += missing
         self._recent = deque((at, lag - behind) for at, lag in self._recent)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import export  # noqa: F401 - before ONNX Runtime: it keeps that from reporting its use
-from agent.doctor_child import Answer, ProbeFailed
-from agent.doctor_finding import Finding
+from agent.doctor.child import Answer, ProbeFailed
+from agent.doctor.finding import Finding
 from model.errors import DevrecError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _JETSON_DRIVER = Path("/sys/module/nvgpu")
 
 
 def onnxruntime(request: Answer) -> Answer:
-    """Version and providers of ONNX Runtime; for :mod:`agent.doctor_child`."""
+    """Version and providers of ONNX Runtime; for :mod:`agent.doctor.child`."""
     import onnxruntime as runtime
 
     return {"version": runtime.__version__, "providers": runtime.get_available_providers()}
@@ -29,7 +29,7 @@ def onnxruntime(request: Answer) -> Answer:
 
 def tensorrt(request: Answer) -> Answer:
     """Name and version of TensorRT, ``None`` where there is none; for
-    :mod:`agent.doctor_child`.
+    :mod:`agent.doctor.child`.
 
     Raises:
         EngineError: too old.
@@ -48,7 +48,7 @@ def tensorrt(request: Answer) -> Answer:
 
 
 def gpu(request: Answer) -> Answer:
-    """The NVIDIA driver and the GPU behind it; for :mod:`agent.doctor_child`."""
+    """The NVIDIA driver and the GPU behind it; for :mod:`agent.doctor.child`."""
     from export.cuda_runtime import CudaRuntime
 
     answer: Answer = {"driver": _driver(), "gpu": None, "reason": ""}
@@ -62,7 +62,7 @@ def gpu(request: Answer) -> Answer:
 
 
 def model(request: Answer) -> Answer:
-    """Load the model as the agent would and score a window; for :mod:`agent.doctor_child`.
+    """Load the model as the agent would and score a window; for :mod:`agent.doctor.child`.
 
     Nothing is built: a plan takes minutes.
 

@@ -1,6 +1,6 @@
 """Examining a machine: can the agent do its work here, and if not, what is missing?
 
-Whatever may hang or crash is looked at by :mod:`agent.doctor_child`, so that one broken part does
+Whatever may hang or crash is looked at by :mod:`agent.doctor.child`, so that one broken part does
 not hide the others.
 """
 
@@ -12,17 +12,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent.doctor_child import Answer, ProbeFailed, ask
-from agent.doctor_engine import gpu_finding, model_finding, onnxruntime_finding, tensorrt_finding
-from agent.doctor_finding import Finding
-from agent.doctor_setup import Setup, read_setup
-from agent.doctor_sound import (
+from agent.doctor.child import Answer, ProbeFailed, ask
+from agent.doctor.engine import gpu_finding, model_finding, onnxruntime_finding, tensorrt_finding
+from agent.doctor.finding import Finding
+from agent.doctor.setup import Setup, read_setup
+from agent.doctor.sound import (
     hardware_in_use,
     inputs_finding,
     level_finding,
     portaudio_finding,
 )
-from agent.doctor_system import (
+from agent.doctor.system import (
     clock_finding,
     packages_finding,
     program_finding,

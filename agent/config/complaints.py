@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent.config_file import Location, shown
-from agent.config_layers import DEFAULT, Origin
-from agent.config_merging import Merged, origin_at
-from agent.config_schema import expected, kind_of, node_at, properties, setting_name
-from agent.config_text import toml_value
+from agent.config.file import Location, shown
+from agent.config.layers import DEFAULT, Origin
+from agent.config.merging import Merged, origin_at
+from agent.config.schema import expected, kind_of, node_at, properties, setting_name
+from agent.config.text import toml_value
 
 LONGEST_VALUE = 60
 

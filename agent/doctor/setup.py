@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.doctor_finding import Finding
+from agent.doctor.finding import Finding
 from model.errors import ConfigError, DevrecError
 
 if TYPE_CHECKING:
-    from agent.config import Config
+    from agent.config.settings import Config
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def read_setup(
     given = flags.get("agent.model")
     setup = Setup(model=None if given is None else str(Path(given).absolute()))
     try:
-        from agent.config_loading import load_config
+        from agent.config.loading import load_config
 
         loaded = load_config(path, flags, environ)
         setup = _setup_of(loaded.config, environ)
@@ -100,7 +100,7 @@ def read_setup(
 
 
 def _setup_of(config: Config, environ: Mapping[str, str]) -> Setup:
-    from agent.config import names_audio_file
+    from agent.config.settings import names_audio_file
 
     agent = config.agent
     inputs = tuple(

@@ -2,9 +2,9 @@
 
 PortAudio may block for as long as a sound server is frozen, and an ALSA without configuration
 aborts the process. So each input is opened by a process of its own, which the agent may kill. It
-writes messages (``agent.capture_wire``) to standard output and reopens the input for ever.
+writes messages (``agent.capture.wire``) to standard output and reopens the input for ever.
 
-Run as ``python -m agent.capture_worker JSON``, with the fields of :class:`WorkerOptions`.
+Run as ``python -m agent.capture.worker JSON``, with the fields of :class:`WorkerOptions`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
-from agent.capture_wire import audio_message, phase_message
+from agent.capture.wire import audio_message, phase_message
 from model.errors import CaptureError
 
+STEADY_S = 5.0  #: an input that was open for this long did work; one that flaps did not
 READ_TIMEOUT_S = 0.25  #: how often an idle worker looks whether its stream has ended
 _PR_SET_PDEATHSIG = 1
 
@@ -31,7 +32,7 @@ class WorkerOptions:
     """What a worker is to capture.
 
     Attributes:
-        device: as ``agent.inputs.find_input`` takes it; ``None`` for the default input.
+        device: as ``agent.capture.inputs.find_input`` takes it; ``None`` for the default input.
         rate_hz: rate to open the input at; ``None`` for its native one.
         buffer_s: seconds of audio that may wait for the agent.
         backoff_s: pause before the first attempt to reopen; doubles with each.
@@ -69,41 +70,42 @@ class Worker:
         for attempts in itertools.count():
             self._write(phase_message("opening"))
             started = time.monotonic()
-            heard = False
             try:
                 if attempts:
                     renew_device_list()
-                heard = self._capture_once()
+                self._capture_once()
                 reason = "the device or its sound server went away"
             except CaptureError as error:
                 reason = str(error)
-            if heard:
+            if time.monotonic() - started > STEADY_S:
                 # It did work: begin again with short pauses.
                 pause_s = self._options.backoff_s
             self._write(phase_message("waiting", reason=reason, retry_s=pause_s))
             time.sleep(max(0.0, started + pause_s - time.monotonic()))
             pause_s = min(2 * pause_s, self._options.backoff_max_s)
 
-    def _capture_once(self) -> bool:
-        """Capture until the stream ends; returns whether a sample came.
+    def _capture_once(self) -> None:
+        """Capture until the stream ends.
 
         Raises:
             CaptureError: no such input, or it cannot be opened.
         """
-        from agent.capture import Capture
-        from agent.inputs import find_input
+        from agent.capture.inputs import find_input
+        from agent.capture.stream import Capture
 
         device = find_input(self._options.device)
-        heard = False
         with Capture(device, self._options.rate_hz, self._options.buffer_s) as capture:
             self._write(phase_message("open", name=device.name, rate_hz=capture.sample_rate_hz))
             while True:
                 message = capture.read(READ_TIMEOUT_S)
                 if len(message.samples):
-                    heard = True
                     self._write(audio_message(message))
                 elif capture.ended:
-                    return heard
+                    return
+
+    def say(self, reason: str) -> None:
+        """Say why the worker is about to end."""
+        self._write(phase_message("waiting", reason=reason, retry_s=0.0))
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -117,11 +119,13 @@ def renew_device_list() -> None:
     Raises:
         CaptureError: PortAudio cannot begin.
     """
-    from agent.inputs import portaudio
+    from agent.capture.inputs import portaudio
 
     sounddevice = portaudio()
-    try:
+    # It has not begun if that failed the last time.
+    with contextlib.suppress(sounddevice.PortAudioError):
         sounddevice._terminate()
+    try:
         sounddevice._initialize()
     except sounddevice.PortAudioError as error:
         raise CaptureError(f"PortAudio cannot be initialised: {error}") from error
@@ -144,8 +148,14 @@ def main(argument: str) -> None:
     out = os.dup(1)
     # Whatever the libraries print must not land between two messages.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    with contextlib.suppress(BrokenPipeError):  # the agent has gone
-        Worker(options, out).run()
+    worker = Worker(options, out)
+    try:
+        worker.run()
+    except BrokenPipeError:
+        return  # the agent has gone
+    except Exception as error:  # whatever it is, the agent shall know it, and begin anew
+        worker.say(f"{type(error).__name__}: {error}")
+        raise
 
 
 if __name__ == "__main__":

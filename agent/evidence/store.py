@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.evidence_flac import inspect
+from agent.evidence.flac import inspect
 from model.errors import AudioError, DevrecError
 from model.files import replacing
 

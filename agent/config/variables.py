@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.config_file import Location, shown
-from agent.config_layers import Layer, Unusable, named_layer
-from agent.config_schema import Kind, expected, kind_of, node_at, properties
+from agent.config.file import Location, shown
+from agent.config.layers import Layer, Unusable, named_layer
+from agent.config.schema import Kind, expected, kind_of, node_at, properties
 
 PREFIX = "DEVREC_AGENT_"
 CONFIG_VARIABLE = "DEVREC_AGENT_CONFIG"

@@ -1,7 +1,7 @@
 """Audio around events: the last seconds of every input, written when something happens.
 
 The listening thread calls :class:`EvidenceRecorder`; it copies samples and never waits. A thread of
-:mod:`agent.evidence_writer` makes files of them, in the folder of :mod:`agent.evidence_store`.
+:mod:`agent.evidence.writer` makes files of them, in the folder of :mod:`agent.evidence.store`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from agent.evidence_ring import RecentAudio
-from agent.evidence_store import EvidenceStore
-from agent.evidence_writer import Evidence, EvidenceWriter
+from agent.evidence.recent_audio import RecentAudio
+from agent.evidence.store import EvidenceStore
+from agent.evidence.writer import Evidence, EvidenceWriter
 from agent.outlets.outlet import Say
 
 if TYPE_CHECKING:
-    from agent.config import EvidenceSection
+    from agent.config.settings import EvidenceSection
 
 Samples = npt.NDArray[np.float32]
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from agent.config_file import Location
+from agent.config.file import Location
 
 Kind = Literal["text", "path", "whole number", "number", "switch", "list", "table", "tables"]
 Node = Mapping[str, Any]  #: a part of a JSON schema
@@ -21,7 +21,7 @@ _KINDS: Mapping[str, Kind] = {
 
 @functools.cache
 def _schema() -> Node:
-    from agent.config import Config
+    from agent.config.settings import Config
 
     return Config.model_json_schema()
 

@@ -7,9 +7,9 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from agent.config import Config
-from agent.config_file import Location
-from agent.config_schema import kind_of, node_at, properties
+from agent.config.file import Location
+from agent.config.schema import kind_of, node_at, properties
+from agent.config.settings import Config
 
 Note = Callable[[Location], str]  #: what to say behind a value: where it came from
 

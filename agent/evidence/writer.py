@@ -14,9 +14,9 @@ from typing import Any
 
 from agent import __version__
 from agent.events import Moment
-from agent.evidence_flac import encode
-from agent.evidence_ring import Excerpt
-from agent.evidence_store import FORMAT, FORMAT_VERSION, EvidenceStore, stem_of
+from agent.evidence.flac import encode
+from agent.evidence.recent_audio import Excerpt
+from agent.evidence.store import FORMAT, FORMAT_VERSION, EvidenceStore, stem_of
 from agent.outlets.outlet import Say
 from agent.outlets.troubles import Troubles
 from model.errors import DevrecError

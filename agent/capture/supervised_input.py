@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-
-from agent.capture_wire import AudioMessage, MessageReader, PhaseMessage
-from agent.capture_worker import WorkerOptions
-from agent.sample_clock import SampleClock
-from agent.sources import Audio, Gap, SourceItem, SourceState, StateChange
+from agent.capture.sample_clock import SampleClock
+from agent.capture.wire import AudioMessage, PhaseMessage
+from agent.capture.worker import STEADY_S, WorkerOptions
+from agent.capture.worker_process import CAPTURE_WORKER, WorkerProcess
+from agent.sources import Audio, Gap, SourceItem, SourceState, StateChange, plausible
+from model.errors import CaptureError
 
 OPEN_S = 5.0  #: opening an input may take this long; a frozen sound server blocks for ever
 FIRST_SAMPLE_S = 2.5  #: an open input may take this long to its first sample
 FAILED_AFTER_S = 30.0  #: without a sample for this long, reopening counts as failed; it goes on
-PIPE_BYTES = 1 << 20  #: about 5 s of audio; what exceeds it waits in the worker's ring
-CAPTURE_WORKER = ("-m", "agent.capture_worker")  #: arguments of Python
-_READ_BYTES = 1 << 18
-
-#: Where the packages are: a worker starts with the same modules, wherever the agent was started.
-_ROOT = str(Path(__file__).resolve().parent.parent)
 
 
 @dataclass(frozen=True)
@@ -53,7 +41,7 @@ class SupervisedInput:
     """A PortAudio input, captured by a process of its own and reopened for ever.
 
     Args:
-        device: as ``agent.inputs.find_input`` takes it; ``None`` for the default input.
+        device: as ``agent.capture.inputs.find_input`` takes it; ``None`` for the default input.
         rate_hz: rate to open it at; its native one without it.
         patience: see :class:`Patience`.
         command: the worker's command line without its options; for tests and the soak run.
@@ -77,7 +65,7 @@ class SupervisedInput:
         self._lost_reason: str | None = None  # why the audio went, not why it is not back yet
         self.reconnects = 0
         self._patience = patience or Patience()
-        self._options = WorkerOptions(
+        options = WorkerOptions(
             device,
             rate_hz,
             self._patience.buffer_s,
@@ -85,36 +73,27 @@ class SupervisedInput:
             self._patience.backoff_max_s,
             os.getpid(),
         )
-        self._command = command
+        self._worker = WorkerProcess(options, command)
         self._rate = 0
         self._next = 0  # position after the last sample handed out
         self._stream_start: int | None = None  # position of the open stream's first sample
         self._stream_next = 0  # the open stream's own count
         self._clock: SampleClock | None = None
         self._last_heard: float | None = None  # when the sample before `_next` was heard
-        self._worker: subprocess.Popen[bytes] | None = None
-        self._reader = MessageReader()
         self._deadline = 0.0  # the worker is killed at this time
         self._stall_at = float("inf")
         self._lost_since: float | None = time.monotonic()
         self._respawn_at = 0.0
         self._respawn_pause_s = self._patience.backoff_s
-        self._spawn()
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Rate of the samples; 0 until the input has been opened."""
-        return self._rate
+        self._opened_at = 0.0
 
     def fileno(self) -> int | None:
         """The worker's pipe."""
-        if self._worker is None or self._worker.stdout is None:
-            return None
-        return self._worker.stdout.fileno()
+        return self._worker.fileno()
 
     def due_s(self) -> float:
         """Time to the next thing that is watched for."""
-        due = self._respawn_at if self._worker is None else min(self._deadline, self._stall_at)
+        due = min(self._deadline, self._stall_at) if self._worker.running else self._respawn_at
         if self._lost_since is not None and self.state != "failed":
             due = min(due, self._lost_since + FAILED_AFTER_S)
         return due - time.monotonic()
@@ -130,70 +109,30 @@ class SupervisedInput:
     def poll(self) -> list[SourceItem]:
         """See :class:`agent.sources.Source`; raises nothing."""
         items: list[SourceItem] = []
-        if self._worker is None:
-            if time.monotonic() >= self._respawn_at:
-                self._spawn()
-        else:
-            data, ended = self._read_pipe()
-            for message in self._reader.accept(data):
+        self._worker.reap()
+        try:
+            if not self._worker.running and time.monotonic() >= self._respawn_at:
+                self._worker.start()
+                self._deadline = time.monotonic() + OPEN_S
+                self._stall_at = float("inf")
+            for message in self._worker.read():
                 if isinstance(message, AudioMessage):
                     self._on_audio(message, items)
                 else:
                     self._on_phase(message, items)
-            if ended and self._worker is not None:
-                code = self._worker.wait()
-                self._replace(f"the capture process ended (status {code})", items)
+        except CaptureError as error:
+            self._replace(str(error), items)
         self._watch(items)
         return items
 
     def close(self) -> None:
         """Kill the worker."""
-        self._kill()
-
-    # The worker process
-
-    def _spawn(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": _joined(_ROOT, os.environ.get("PYTHONPATH"))}
-        environment.pop("NOTIFY_SOCKET", None)
-        self._worker = subprocess.Popen(
-            [sys.executable, *self._command, self._options.to_json()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # ALSA's chatter about cards that are not there
-            env=environment,
-            bufsize=0,
-        )
-        pipe = self._worker.stdout
-        if pipe is not None:
-            os.set_blocking(pipe.fileno(), False)
-            with contextlib.suppress(OSError):  # a limit for unprivileged users
-                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        self._reader = MessageReader()
-        self._deadline = time.monotonic() + OPEN_S
-        self._stall_at = float("inf")
-
-    def _kill(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.send_signal(signal.SIGKILL)
-            worker.wait()
-            if worker.stdout is not None:
-                worker.stdout.close()
-        self._stall_at = float("inf")
-
-    def _read_pipe(self) -> tuple[bytes, bool]:
-        """What is in the pipe, and whether the worker has ended."""
-        fd = self.fileno()
-        if fd is None:
-            return b"", False
-        try:
-            data = os.read(fd, _READ_BYTES)
-        except BlockingIOError:
-            return b"", False
-        return data, not data
+        self._worker.kill()
 
     def _replace(self, reason: str, items: list[SourceItem]) -> None:
-        self._kill()
+        """Kill the worker; another one is started after a pause."""
+        self._worker.kill()
+        self._stall_at = float("inf")
         self._stream_ended()
         self._respawn_at = time.monotonic() + self._respawn_pause_s
         self._respawn_pause_s = min(2 * self._respawn_pause_s, self._patience.backoff_max_s)
@@ -207,14 +146,15 @@ class SupervisedInput:
             self._deadline = now + OPEN_S
         elif message.phase == "open":
             self._deadline = now + FIRST_SAMPLE_S
+            self._opened_at = now
             self._set_rate(int(message.details["rate_hz"]))
             self.name = str(message.details["name"])
             self._clock = SampleClock(self._rate)
             self._stream_start = None
             self._stream_next = 0
         elif message.phase == "ended":
-            self._kill()
-            self._respawn_at = float("inf")
+            self._worker.kill()
+            self._stall_at = self._respawn_at = float("inf")
             self._lost_since = None
             self._change("ended", None, items)
         else:
@@ -249,11 +189,13 @@ class SupervisedInput:
             # The clock counts it from here on; so do our positions.
             self._stream_start += silent_loss
             self._clock_lost(silent_loss, items)
-        if np.isfinite(message.samples).all():
-            items.append(Audio(self._next, message.samples))
+        if plausible(message.samples):
+            items.append(Audio(self._next, message.samples, self._rate))
             self._next += len(message.samples)
         else:
-            self._gap(len(message.samples), True, "samples that are not numbers", items)
+            self._gap(
+                len(message.samples), True, "samples that are not numbers, or absurdly large", items
+            )
 
     def _begin_stream(self, clock: SampleClock, items: list[SourceItem]) -> int:
         """Place a newly opened stream on the timeline; returns the position of its first sample."""
@@ -264,9 +206,8 @@ class SupervisedInput:
             self._change("running", None, items)
             reason = self._lost_reason or "the input was reopened"
             # Said even if nothing is missing: the stream is another one.
-            items.append(Gap(self._next, missing, False, reason))
+            items.append(Gap(self._next, missing, False, reason, self._rate))
             self._next += missing
-        self._respawn_pause_s = self._patience.backoff_s
         return self._next
 
     def _clock_lost(self, missing: int, items: list[SourceItem]) -> None:
@@ -274,19 +215,21 @@ class SupervisedInput:
 
     def _gap(self, missing: int, exact: bool, reason: str, items: list[SourceItem]) -> None:
         if missing:
-            items.append(Gap(self._next, missing, exact, reason))
+            items.append(Gap(self._next, missing, exact, reason, self._rate))
             self._next += missing
 
     def _stream_ended(self) -> None:
         if self._stream_start is not None:
             self._last_heard = self.heard_at(self._next)
+            if time.monotonic() - self._opened_at > STEADY_S:
+                self._respawn_pause_s = self._patience.backoff_s
         self._clock = None
         self._stream_start = None
 
     def _watch(self, items: list[SourceItem]) -> None:
         """Notice what did not happen."""
         now = time.monotonic()
-        if self._worker is not None and now >= self._deadline:
+        if self._worker.running and now >= self._deadline:
             opened = self._stream_start is not None
             self._replace("delivers nothing" if opened else "opening it takes too long", items)
         elif now >= self._stall_at:
@@ -306,8 +249,4 @@ class SupervisedInput:
         if state == self.state or (self.state == "failed" and state == "reopening"):
             return
         self.state = state
-        items.append(StateChange(state, reason, now))
-
-
-def _joined(root: str, inherited: str | None) -> str:
-    return root if not inherited else f"{root}{os.pathsep}{inherited}"
+        items.append(StateChange(state, reason, now, self._rate))

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from agent.doctor_child import Answer
-from agent.doctor_finding import Finding
+from agent.doctor.child import Answer
+from agent.doctor.finding import Finding
 
 DEV_SND = Path("/dev/snd")
 FIRST_YEAR, LAST_YEAR = 2025, 2100  #: a clock outside was never set
@@ -61,7 +61,7 @@ def sound_permission_finding(folder: Path = DEV_SND) -> Finding:
 
 
 def folders(request: Answer) -> Answer:
-    """Whether folders can be written; for :mod:`agent.doctor_child`, since a dead network drive
+    """Whether folders can be written; for :mod:`agent.doctor.child`, since a dead network drive
     hangs.
 
     Args:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agent.capture_wire import AudioMessage
-from agent.inputs import InputDevice, portaudio
-from agent.ring import RingBuffer
+from agent.capture.inputs import InputDevice, portaudio
+from agent.capture.ring import RingBuffer
+from agent.capture.wire import AudioMessage
 from model.errors import CaptureError
 
 Samples = npt.NDArray[np.float32]

@@ -17,12 +17,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.config import Config
-from agent.config_complaints import complaints
-from agent.config_file import ConfigFile, Location, read_config_file, shown
-from agent.config_layers import Layer, Origin, file_layer, flag_layer
-from agent.config_merging import merge, origin_at, with_defaults
-from agent.config_variables import CONFIG_VARIABLE, read_variables
+from agent.config.complaints import complaints
+from agent.config.file import ConfigFile, Location, read_config_file, shown
+from agent.config.layers import Layer, Origin, file_layer, flag_layer
+from agent.config.merging import merge, origin_at, with_defaults
+from agent.config.settings import Config
+from agent.config.variables import CONFIG_VARIABLE, read_variables
 from model.errors import ConfigError
 
 SYSTEM_FILE = Path("/etc/devrec-agent/config.toml")

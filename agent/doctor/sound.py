@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent.device_identity import PROC_ASOUND, card_identity, hardware_of
-from agent.doctor_child import Answer, ProbeFailed
-from agent.doctor_finding import Finding, State
+from agent.capture.device_identity import PROC_ASOUND, card_identity, hardware_of
+from agent.doctor.child import Answer, ProbeFailed
+from agent.doctor.finding import Finding, State
 from agent.signal_checks import WARNINGS
 
 #: What to do when PortAudio takes the process down, or hangs.
@@ -26,12 +26,12 @@ _HINTS = {
 
 
 def inputs(request: Answer) -> Answer:
-    """PortAudio's version, library and inputs; for :mod:`agent.doctor_child`.
+    """PortAudio's version, library and inputs; for :mod:`agent.doctor.child`.
 
     Raises:
         CaptureError: the library is missing, or cannot list devices.
     """
-    from agent.inputs import list_inputs, portaudio, stable_identity
+    from agent.capture.inputs import list_inputs, portaudio, stable_identity
 
     sounddevice = portaudio()
     version = str(sounddevice.get_portaudio_version()[1]).split(",")[0]
@@ -76,7 +76,7 @@ def level_finding(
 
     Args:
         name: of the input.
-        answer: of :func:`agent.level_test.level`.
+        answer: of :func:`agent.doctor.level_test.level`.
         model_rate_hz: rate that the model works at, if known.
         in_use: of :func:`hardware_in_use`.
     """

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from agent.config import names_audio_file
-from agent.config_file import ConfigFile, Location, shown
-from agent.config_schema import kind_of, node_at
+from agent.config.file import ConfigFile, Location, shown
+from agent.config.schema import kind_of, node_at
+from agent.config.settings import names_audio_file
 
 MAX_DEPTH = 16  #: the schema needs five
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import ModuleType
 
-from agent.device_identity import PREFIXES, identities
+from agent.capture.device_identity import PREFIXES, identities
 from model.errors import CaptureError
 
 
@@ -21,7 +21,7 @@ class InputDevice:
         native_rate_hz: rate it runs at by default.
         is_default: whether it is the default input.
         identity: what stays the same when the machine restarts, the most stable first, see
-            :mod:`agent.device_identity`; empty for what is no hardware.
+            :mod:`agent.capture.device_identity`; empty for what is no hardware.
     """
 
     index: int
@@ -102,7 +102,7 @@ def find_input(spec: str | None, inputs: list[InputDevice] | None = None) -> Inp
     Args:
         spec: ``None`` for the default input; digits for an index; an identity (``alsa:PCH``,
             ``alsa:APE,1``, ``usb-path:1-1.2``, ``usb:0d8c:0014``, ``usb:0d8c:0014:SERIAL``), see
-            :mod:`agent.device_identity`; else a name, or a part of one (any case) that fits
+            :mod:`agent.capture.device_identity`; else a name, or a part of one (any case) that fits
             exactly one input.
         inputs: what to choose from; PortAudio's list by default.
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.config_file import Location
-from agent.config_layers import DEFAULT, Layer, Origin, Unusable
-from agent.config_schema import node_at, properties
+from agent.config.file import Location
+from agent.config.layers import DEFAULT, Layer, Origin, Unusable
+from agent.config.schema import node_at, properties
 
 
 @dataclass

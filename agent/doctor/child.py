@@ -2,7 +2,7 @@
 
 PortAudio blocks for as long as a sound server is frozen and aborts the process where ALSA has no
 configuration; drivers and runtimes of GPUs have their own ways. So each is looked at by a child:
-``python -m agent.doctor_child PROBE SECONDS JSON``, which answers with one JSON object.
+``python -m agent.doctor.child PROBE SECONDS JSON``, which answers with one JSON object.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from model.errors import DevrecError
 
 #: Module of each probe; its function has the probe's name, takes the request, returns the answer.
 PROBES = {
-    "inputs": "agent.doctor_sound",
-    "level": "agent.level_test",
-    "onnxruntime": "agent.doctor_engine",
-    "tensorrt": "agent.doctor_engine",
-    "gpu": "agent.doctor_engine",
-    "model": "agent.doctor_engine",
-    "folders": "agent.doctor_system",
+    "inputs": "agent.doctor.sound",
+    "level": "agent.doctor.level_test",
+    "onnxruntime": "agent.doctor.engine",
+    "tensorrt": "agent.doctor.engine",
+    "gpu": "agent.doctor.engine",
+    "model": "agent.doctor.engine",
+    "folders": "agent.doctor.system",
 }
 
 GRACE_S = 1.0  #: a killed child that hangs in the kernel is not waited for longer
-_ROOT = str(Path(__file__).parents[1])
+_ROOT = str(Path(__file__).parents[2])
 
 Answer = dict[str, Any]
 Kind = Literal["refused", "failed", "crashed", "hung", "untested"]
@@ -65,7 +65,7 @@ def ask(probe: str, request: Mapping[str, Any], timeout_s: float) -> Answer:
         ProbeFailed: it has no answer.
     """
     path = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
-    command = ["-m", "agent.doctor_child", probe, str(timeout_s), json.dumps(request)]
+    command = ["-m", "agent.doctor.child", probe, str(timeout_s), json.dumps(request)]
     # Files rather than pipes: a daemon that a sound library starts would hold a pipe open.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = subprocess.Popen(

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import Config
-from agent.config_file import Location, shown
-from agent.config_loading import LoadedConfig
-from agent.config_schema import setting_name
+from agent.config.file import Location, shown
+from agent.config.loading import LoadedConfig
+from agent.config.schema import setting_name
+from agent.config.settings import Config
 from model.errors import ConfigError
 
 Finding = tuple[Location, str]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agent.inputs import InputDevice, find_input, portaudio
+from agent.capture.inputs import InputDevice, find_input, portaudio
 from agent.signal_checks import SignalChecks
 from model.audio import AudioFile
 from model.errors import CaptureError
@@ -25,11 +25,11 @@ Samples = npt.NDArray[np.float32]
 
 
 def level(request: dict[str, Any]) -> dict[str, Any]:
-    """Open an input and measure its level; for :mod:`agent.doctor_child`.
+    """Open an input and measure its level; for :mod:`agent.doctor.child`.
 
     Args:
-        request: ``device`` as :func:`agent.inputs.find_input` takes it; ``rate_hz``, or ``None``
-            for the input's own; ``is_file`` where ``device`` is an audio file instead.
+        request: ``device`` as :func:`agent.capture.inputs.find_input` takes it; ``rate_hz``, or
+            ``None`` for the input's own; ``is_file`` where ``device`` is an audio file instead.
 
     Returns:
         ``name``, ``sample_rate_hz``, ``level_dbfs`` (``None`` for no signal at all), ``silent``

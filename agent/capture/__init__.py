@@ -1,0 +1,1 @@
+"""Live inputs: finding, opening, supervising them."""

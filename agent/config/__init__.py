@@ -1,0 +1,1 @@
+"""The configuration: its settings, and reading, merging, checking and printing it."""

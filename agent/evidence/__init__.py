@@ -1,0 +1,1 @@
+"""Audio kept around events."""
