@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Tell which recording device (which phone, which microphone) captured an audio stream "
     "or file.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # fills paragraphs, whatever the width
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -60,6 +62,13 @@ def main(
     ] = False,
 ) -> None:
     """Options that stand before the command."""
+    # A descriptor that was closed (`>&-`) would be given to the next file that is opened, and what
+    # is printed would end in it. The lowest free one is taken first.
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 if __name__ == "__main__":

@@ -100,8 +100,8 @@ class _Run:
     """Windows in a row that speak for one thing."""
 
     start: int
-    first_end: int
     windows: int = 0
+    lasted: int = 0  # samples with sound from the end of its first window to that of its last
 
 
 class Decider:
@@ -180,26 +180,31 @@ class Decider:
         if checks.level_dbfs < self._rules.silence_dbfs:
             return decisions + self._silence(window, checks)
         self._quiet = None
+        if not np.isfinite(log_posterior).all():
+            return decisions  # the engine has made nothing of it; no later window shall suffer
         if self.silent:
             self.restart()
         length = window.end - window.start
         elapsed = length if self._last_end is None else window.end - self._last_end
         self._last_end = window.end
-        new_share = min(1.0, elapsed / length)
-        self._evidence.add(log_posterior, elapsed / self.sample_rate_hz, new_share)
+        heard = min(elapsed, length)  # a pause between two windows is not heard
+        self._evidence.add(log_posterior, elapsed / self.sample_rate_hz, heard / length)
         posterior = self._evidence.posterior
         best = int(posterior.argmax())
         probability = float(posterior[best])
-        decisions += self._name(window, self._labels[best], probability)
-        decisions += self._doubt(window, posterior, probability)
+        decisions += self._name(window, heard, self._labels[best], probability)
+        decisions += self._doubt(window, heard, posterior, probability)
         return decisions
 
-    def _lasted_s(self, run: _Run, window: Window) -> float:
-        """How long a run has lasted, from the end of its first window to that of the last."""
-        return (window.end - run.first_end) / self.sample_rate_hz
+    def _lasted_s(self, run: _Run, heard: int) -> float:
+        """Add a window, with so many samples new, to a run; how long the run has lasted."""
+        if run.windows:
+            run.lasted += heard
+        run.windows += 1
+        return run.lasted / self.sample_rate_hz
 
     def _silence(self, window: Window, checks: SignalChecks) -> list[Decision]:
-        run = self._quiet = self._quiet or _Run(window.start, window.end)
+        run = self._quiet = self._quiet or _Run(window.start)
         run.windows += 1
         heard_s = (window.end - run.start) / self.sample_rate_hz
         if self.silent or heard_s < self._rules.silence_after_s:
@@ -230,23 +235,22 @@ class Decider:
         if said_until is not None and window.end <= said_until:
             self._clipping_said_until = window.end + round(CLIPPING_REARM_S * self.sample_rate_hz)
             return []
-        run = self._clipped = self._clipped or _Run(window.start, window.end)
+        run = self._clipped = self._clipped or _Run(window.start)
         run.windows += 1
         if run.windows < 2:
             return []
         self._clipping_said_until = window.end + round(CLIPPING_REARM_S * self.sample_rate_hz)
         return [Decision("clipping", run.start, window.end, run.windows)]
 
-    def _name(self, window: Window, best: str, probability: float) -> list[Decision]:
+    def _name(self, window: Window, heard: int, best: str, probability: float) -> list[Decision]:
         if probability < self._rules.enter:
             self._candidate = self._naming = None
             return []
         if best != self._candidate or self._naming is None:
             self._candidate = best
-            self._naming = _Run(window.start, window.end)
+            self._naming = _Run(window.start)
         run = self._naming
-        run.windows += 1
-        if best == self.device or self._lasted_s(run, window) < self._rules.patience_s:
+        if self._lasted_s(run, heard) < self._rules.patience_s or best == self.device:
             return []
         previous = self._previous
         kind: EventKind = "device_changed" if previous not in (None, best) else "device_identified"
@@ -255,7 +259,9 @@ class Decider:
         self._unsure = None
         return [Decision(kind, run.start, window.end, run.windows, best, previous, probability)]
 
-    def _doubt(self, window: Window, posterior: DoubleArray, probability: float) -> list[Decision]:
+    def _doubt(
+        self, window: Window, heard: int, posterior: DoubleArray, probability: float
+    ) -> list[Decision]:
         if self.device is None:
             sure = probability >= self._rules.enter
         else:
@@ -263,9 +269,8 @@ class Decider:
         if sure or self._unknown:
             self._unsure = None
             return []
-        run = self._unsure = self._unsure or _Run(window.start, window.end)
-        run.windows += 1
-        if self._lasted_s(run, window) < self._rules.unknown_after_s:
+        run = self._unsure = self._unsure or _Run(window.start)
+        if self._lasted_s(run, heard) < self._rules.unknown_after_s:
             return []
         self.device = None
         self._unknown = True

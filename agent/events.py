@@ -64,7 +64,7 @@ class Event:
         input: name of the input.
         start: beginning of the evidence, or of the state of affairs.
         end: end of the evidence: when the event was decided.
-        sample_rate_hz: rate that positions count in.
+        sample_rate_hz: rate that positions count in; 0 for an input that was never opened.
         device: device named, if any.
         previous: device named before, if any.
         probability: posterior of ``device`` over the evidence, equal priors; for ``unknown`` that
@@ -98,7 +98,7 @@ class Event:
             "end": self.end.iso,
             "start_sample": self.start.sample,
             "end_sample": self.end.sample,
-            "sample_rate_hz": self.sample_rate_hz,
+            "sample_rate_hz": self.sample_rate_hz or None,
             **self.details,
         }
 

@@ -27,8 +27,9 @@ class FileSource:
     live = False
 
     def __init__(self, path: Path, *, paced: bool) -> None:
-        self._audio = AudioFile(path)
-        self.name = str(path)
+        below = path.is_relative_to(Path.cwd())
+        self.name = str(path.relative_to(Path.cwd()) if below else path)
+        self._audio = AudioFile(path, self.name)
         self.state: SourceState = "starting"
         self._rate = self._audio.sample_rate_hz
         self._paced = paced

@@ -15,7 +15,7 @@ def has_heard(streams: list[InputStream]) -> bool:
 
 
 def windows_flow(streams: list[InputStream], hop_s: float) -> bool:
-    """Whether every running input yields windows.
+    """Whether there are inputs, and every running one yields windows.
 
     An input that is known to be lost does not count: it has been said, it is being reopened, and
     starting the agent again would not bring it back.
@@ -25,7 +25,7 @@ def windows_flow(streams: list[InputStream], hop_s: float) -> bool:
         hop_s: seconds between windows.
     """
     latest = time.monotonic() - hop_s - WINDOW_PATIENCE_S
-    return all(
+    return bool(streams) and all(
         stream.last_window_s >= latest for stream in streams if stream.figures.state == "running"
     )
 

@@ -6,17 +6,18 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from agent.classification import Candidate, candidates_to_json, rank
+from agent.classification import rank
 from agent.config.settings import DecisionSection
 from agent.decisions import Decider
 from agent.events import Event, EventKind, Moment
 from agent.live_figures import InputFigures
+from agent.live_report import LiveReport
 from agent.signal_checks import SignalChecks, block_level_dbfs
 from agent.sources import Audio, Gap, Samples, Source, SourceItem, StateChange
 from agent.windows import Window, WindowSlicer
@@ -37,56 +38,6 @@ class HeardWindow:
 
 EventSink = Callable[[Event], None]
 AudioTap = Callable[[str, int, int, Samples], None]  #: input, rate, position, samples
-
-
-@dataclass(frozen=True)
-class LiveReport:
-    """State of an input after one more window.
-
-    Attributes:
-        input: name of the input.
-        time_s: end of the newest window, seconds since the start of the stream.
-        windows: windows scored so far.
-        window_best: best device of the newest window alone.
-        candidates: devices by posterior over the windows remembered.
-        device: the device decided on, if any.
-        silent: whether silence has been decided on.
-        level_dbfs: RMS level of the window.
-        lost_samples: samples missing so far.
-        warnings: codes out of ``agent.signal_checks.WARNINGS``, for the window.
-    """
-
-    input: str
-    time_s: float
-    windows: int
-    window_best: Candidate
-    candidates: tuple[Candidate, ...]
-    device: str | None
-    silent: bool
-    level_dbfs: float
-    lost_samples: int
-    warnings: tuple[str, ...]
-
-    def to_dict(self, top: int) -> dict[str, Any]:
-        """JSON object with the ``top`` most probable candidates."""
-        best = self.candidates[0]
-        return {
-            "event": "scores",
-            "input": self.input,
-            "time_s": round(self.time_s, 3),
-            "device": best.device,
-            "probability": round(best.probability, 6),
-            "decided": self.device,
-            "silent": self.silent,
-            "candidates": candidates_to_json(self.candidates[:top]),
-            "window_device": self.window_best.device,
-            "window_probability": round(self.window_best.probability, 6),
-            "windows": self.windows,
-            "level_dbfs": round(self.level_dbfs, 1) if math.isfinite(self.level_dbfs) else None,
-            "lost_samples": self.lost_samples,
-            "narrowband": "narrowband" in self.warnings,
-            "warnings": list(self.warnings),
-        }
 
 
 class InputStream:
@@ -127,12 +78,12 @@ class InputStream:
         self._emit = emit
         self._tap = tap
         self._facts = facts
-        self._begun = False
-        self._flushed = False
+        self._begun: Moment | None = None
+        self._announced = self._flushed = False
         self._rate = 0
         self._items: deque[SourceItem] = deque()
         self._use(metadata, hop_s)
-        self._decider = Decider(metadata.labels, rules, 1)  # its rate comes with the first sample
+        self._decider = Decider(metadata.labels, rules, 1)  # its rate comes with the first item
         self._recent: deque[Audio] = deque()  # samples that windows to come may reach back to
         self._end = 0  # position after the last sample
         self._lost_at: tuple[Moment, str | None] | None = None
@@ -143,11 +94,26 @@ class InputStream:
         """Length of the audio so far, without what was lost."""
         return self.figures.samples / self._rate if self._rate else 0.0
 
-    def use(self, metadata: ModelMetadata, hop_s: float) -> None:
-        """Go on with another model or hop: evidence and windows begin anew, no sample is lost."""
-        rules, rate = self.rules, self._decider.sample_rate_hz
+    def use(self, metadata: ModelMetadata, hop_s: float, facts: Mapping[str, Any]) -> None:
+        """Go on with another model or hop: windows and evidence begin anew, no sample is lost.
+
+        Args:
+            metadata: of the model.
+            hop_s: seconds between windows.
+            facts: for the event ``started``, which announces another model.
+        """
+        announced = self._begun is not None and facts != self._facts
+        if announced:
+            self.end()
+        same_devices = metadata.labels == self._metadata.labels
+        self._facts = facts
         self._use(metadata, hop_s)
-        self._decider = Decider(metadata.labels, rules, rate)
+        if same_devices:
+            self._decider.restart()
+        else:
+            self._decider = Decider(metadata.labels, self.rules, self._decider.sample_rate_hz)
+        if announced:
+            self._begin(self._now(time.monotonic()))
 
     def _use(self, metadata: ModelMetadata, hop_s: float) -> None:
         front_end = metadata.front_end
@@ -174,6 +140,9 @@ class InputStream:
         Raises:
             AudioError: a file is damaged.
         """
+        if not self._announced:
+            self._announced = True
+            self._emit_state("starting", None, None, self._now(time.monotonic()))
         self._items += self.source.poll()
         heard: list[HeardWindow] = []
         while self._items:
@@ -181,6 +150,7 @@ class InputStream:
             if heard and not isinstance(item, Audio):
                 break  # what happened after these windows waits until they are decided on
             self._items.popleft()
+            self._use_rate(item.rate_hz)
             if isinstance(item, Audio):
                 heard += self._on_audio(item)
             elif isinstance(item, Gap):
@@ -231,16 +201,15 @@ class InputStream:
 
     def end(self) -> None:
         """Say that the input is not listened to any more, and what was heard."""
-        if not self._begun:
+        start, self._begun = self._begun, None
+        if start is None:
             return
-        self._begun = False
         totals = {
             "time_s": round(self._end / self._rate, 3) if self._rate else 0.0,
             "samples": self.figures.samples,
             "lost_samples": self.figures.lost_samples,
         }
         end = self._moment(self._end)
-        start = self._moment(0)
         self._emit_event("ended", start, end, windows=self.figures.windows, details=totals)
 
     def close(self) -> None:
@@ -252,6 +221,9 @@ class InputStream:
     def _on_audio(self, audio: Audio) -> list[HeardWindow]:
         slicer = self._prepared()
         self.failure = None
+        if self._lost_at is not None:
+            # The same stream goes on; what it lost meanwhile the clock tells later.
+            self._restored({"missing_samples": 0, "exact": False})
         self._recent.append(audio)
         self._end = audio.position + len(audio.samples)
         self.figures.samples += len(audio.samples)
@@ -263,16 +235,26 @@ class InputStream:
             self._recent.popleft()
         return heard
 
+    def _use_rate(self, rate_hz: int) -> None:
+        """Take over the rate of what comes next, and convert positions to it."""
+        if rate_hz in (0, self._rate):
+            return
+        if self._rate:
+            ratio = rate_hz / self._rate
+            self._end = round(self._end * ratio)
+            if self._lost_at is not None:
+                start, reason = self._lost_at
+                self._lost_at = replace(start, sample=round(start.sample * ratio)), reason
+        self._rate = rate_hz
+        self._decider.restart()
+        self._decider.sample_rate_hz = rate_hz
+        self._slicer = None
+        self._recent.clear()
+
     def _prepared(self) -> WindowSlicer:
-        """The slicer for the source's rate, which is known once it has delivered something."""
-        rate = self.source.sample_rate_hz
-        if rate != self._rate:
-            self._rate = rate
-            self._decider.restart()
-            self._decider.sample_rate_hz = rate
-            self._slicer = None
+        """The slicer for the present rate."""
         if self._slicer is None:
-            self._slicer = WindowSlicer(self._metadata, rate, self._hop_frames)
+            self._slicer = WindowSlicer(self._metadata, self._rate, self._hop_frames)
             self._slicer.restart(self._end)
         return self._slicer
 
@@ -287,6 +269,7 @@ class InputStream:
             self._decider.restart()
         details = {"missing_samples": gap.missing, "exact": gap.exact, "reason": gap.reason}
         if self._lost_at is not None:
+            self.figures.reconnects += 1
             self._restored(details)
         else:
             self.figures.overflows += 1
@@ -323,21 +306,25 @@ class InputStream:
         before, figures.state = figures.state, change.state
         if change.state == "running":
             self.last_window_s = time.monotonic()  # the first takes its time
-            if before == "stalled" or not figures.samples:
-                # Otherwise a gap comes next, and tells how much is missing.
-                self._restored({"missing_samples": 0, "exact": True, "reason": None})
         elif change.state != "ended":
             if not figures.samples:
                 self.failure = change.reason
             self._lose(change)
-        details = {"state": change.state, "before": before, "reason": change.reason}
         now = self._now(change.at_s)
-        if change.state == "running" and not self._begun:
-            self._begun = True
-            details_of = {"source": self.source.name, **self._facts}
-            self._emit_event("started", now, now, details=details_of)
-        self._emit_event("input_state", now, now, details=details)
+        if change.state == "running" and self._begun is None:
+            self._begin(now)
+        self._emit_state(change.state, before, change.reason, now)
         return []
+
+    def _emit_state(self, state: str, before: str | None, reason: str | None, now: Moment) -> None:
+        source = self.source.name
+        details = {"state": state, "before": before, "reason": reason, "source": source}
+        self._emit_event("input_state", now, now, details=details)
+
+    def _begin(self, now: Moment) -> None:
+        self._begun = now
+        details = {"source": self.source.name, **self._facts}
+        self._emit_event("started", now, now, details=details)
 
     def _lose(self, change: StateChange) -> None:
         """Say that the audio is lost, once."""
@@ -345,6 +332,7 @@ class InputStream:
             return
         start = self._moment(self._end) if self.figures.samples else self._now(change.at_s)
         self._lost_at = (start, change.reason)
+        self.figures.device = self.figures.probability = None
         details = {"reason": change.reason}
         self._emit_event("audio_lost", start, self._now(change.at_s), details=details)
 
@@ -353,8 +341,11 @@ class InputStream:
             return
         start, reason = self._lost_at
         self._lost_at = None
-        details = details | {"reason": reason}
-        self._emit_event("audio_restored", start, self._moment(self._end), details=details)
+        details = details | {"reason": reason, "source": self.source.name}
+        # A short loss leaves the decision standing, and it will not be said again.
+        device = self._decider.device
+        end = self._moment(self._end)
+        self._emit_event("audio_restored", start, end, device=device, details=details)
 
     def _moment(self, position: int) -> Moment:
         wall_s = self.source.heard_at(position) + time.time() - time.monotonic()
@@ -370,8 +361,7 @@ class InputStream:
         self, kind: EventKind, start: Moment, end: Moment, *, details: dict[str, Any], **values: Any
     ) -> None:
         self.figures.events[kind] = self.figures.events.get(kind, 0) + 1
-        rate = self._rate or self.source.sample_rate_hz
-        self._emit(Event(kind, self.name, start, end, rate, details=details, **values))
+        self._emit(Event(kind, self.name, start, end, self._rate, details=details, **values))
 
 
 def _end(audio: Audio) -> int:

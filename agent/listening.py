@@ -5,7 +5,8 @@ from __future__ import annotations
 import select
 from collections.abc import Iterator
 
-from agent.input_stream import HeardWindow, InputStream, LiveReport
+from agent.input_stream import HeardWindow, InputStream
+from agent.live_report import LiveReport
 from agent.pipeline import score
 from export.engine import Engine
 

@@ -12,7 +12,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from agent.input_stream import InputStream, LiveReport
+from agent.input_stream import InputStream
+from agent.live_report import LiveReport
 from agent.signal_checks import WARNINGS
 
 METER_FLOOR_DBFS = -72.0  #: left end of the level meter
@@ -28,12 +29,11 @@ class LiveView:
     """Keeps what the picture shows; :meth:`render` draws it.
 
     Args:
-        engine: description of the engine.
         top: candidates to show.
     """
 
-    def __init__(self, engine: str, top: int) -> None:
-        self._engine, self._top = engine, top
+    def __init__(self, top: int) -> None:
+        self._top = top
         self._last: dict[str, LiveReport] = {}
         self._traces: dict[str, deque[tuple[str, float]]] = {}
         self._log: deque[Text] = deque(maxlen=LOG_LINES)
@@ -55,17 +55,22 @@ class LiveView:
         """Take in a line for the operator."""
         self._log.append(Text(line, style="yellow"))
 
-    def render(self, streams: list[InputStream]) -> RenderableType:
-        """The picture now."""
+    def render(self, streams: list[InputStream], engine: str) -> RenderableType:
+        """The picture now.
+
+        Args:
+            streams: the inputs.
+            engine: description of the engine.
+        """
         parts: list[RenderableType]
         if len(streams) <= FULL_PANELS:
-            parts = [self._panel(stream) for stream in streams]
+            parts = [self._panel(stream, engine) for stream in streams]
         else:
-            parts = [self._table(streams)]
+            parts = [self._table(streams, engine)]
         parts += list(self._log)
         return Group(*parts)
 
-    def _panel(self, stream: InputStream) -> RenderableType:
+    def _panel(self, stream: InputStream, engine: str) -> RenderableType:
         figures = stream.figures
         rows: list[RenderableType] = [self._status(stream), _meter(figures.level_dbfs)]
         report = self._last.get(stream.name)
@@ -88,7 +93,7 @@ class LiveView:
                 told = "; ".join(WARNINGS[code] for code in report.warnings)
                 rows.append(Text(told, style="yellow"))
         title = Text.assemble("devrec-agent  ", (stream.source.name, "bold"))
-        return Panel(Group(*rows), title=title, subtitle=Text(self._engine, style="dim"), width=78)
+        return Panel(Group(*rows), title=title, subtitle=Text(engine, style="dim"), width=78)
 
     def _status(self, stream: InputStream) -> Text:
         figures = stream.figures
@@ -123,10 +128,8 @@ class LiveView:
             trace.append(block, style="cyan" if device == best.device else "red")
         return trace
 
-    def _table(self, streams: list[InputStream]) -> RenderableType:
-        table = Table(
-            header_style="bold", title="devrec-agent", caption=self._engine, pad_edge=False
-        )
+    def _table(self, streams: list[InputStream], engine: str) -> RenderableType:
+        table = Table(header_style="bold", title="devrec-agent", caption=engine, pad_edge=False)
         for title in ("input", "state", "device", "probability", "level", "windows", "lost"):
             table.add_column(title, justify="left" if title in ("input", "device") else "right")
         for stream in streams:

@@ -15,8 +15,8 @@ class ServiceNotifier:
     """Tells the service manager how the service is; does nothing where there is none.
 
     Args:
-        environ: where systemd's variables are; the process's own environment by default.
-        forget: remove the variables, so that children do not take themselves for the service.
+        environ: where systemd's variables are; the process's own environment by default. They are
+            removed, so that children do not take themselves for the service.
 
     Attributes:
         enabled: whether somebody wants to be told.
@@ -24,13 +24,8 @@ class ServiceNotifier:
     No method raises or waits: a manager that is gone or slow must not disturb the listening.
     """
 
-    def __init__(
-        self, environ: MutableMapping[str, str] = os.environ, *, forget: bool = True
-    ) -> None:
-        values = {name: environ.get(name, "") for name in VARIABLES}
-        if forget:
-            for name in VARIABLES:
-                environ.pop(name, None)
+    def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
+        values = {name: environ.pop(name, "") for name in VARIABLES}
         self._address = _address(values["NOTIFY_SOCKET"])
         self._watchdog_s = _watchdog_s(values["WATCHDOG_USEC"], values["WATCHDOG_PID"])
         self._socket: socket.socket | None = None
@@ -82,12 +77,6 @@ class ServiceNotifier:
     def stopping(self) -> None:
         """The service ends."""
         self._send("STOPPING=1")
-
-    def close(self) -> None:
-        """Tell nothing any more."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
 
     def _send(self, *lines: str) -> None:
         if self._socket is None or self._address is None:

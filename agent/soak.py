@@ -122,13 +122,11 @@ def soak(
     memory: list[tuple[float, float]] = []
     resources: tuple[int, int] | None = None
     try:
-        agent.apply(config)
+        agent.apply(config, agent.prepare(config))
         (stream,) = agent.streams
         total = round(seconds * rate_hz)
-        listening = agent.listening
-        while listening is not None and not listening.ended:
-            listening.step()
-            agent.poll()
+        while not agent.ended:
+            agent.step()
             done = stream.figures.samples / total
             if not memory or done >= memory[-1][0] + 1 / _MEMORY_POINTS:
                 memory.append((done, resident_mb()))
@@ -174,10 +172,9 @@ def _expected_windows(agent: ConfiguredAgent, n_samples: int, rate_hz: int) -> i
     """From the numbers of samples and frames alone; for inputs at the model's own rate."""
     metadata = agent.engine.metadata
     front_end = metadata.front_end
-    if agent.config is None or rate_hz != front_end.sample_rate_hz:
+    if rate_hz != front_end.sample_rate_hz:
         raise ValueError("the soak run's rate must be the model's")
-    hop_s = agent.config.agent.hop_s
-    hop = max(1, round(hop_s * front_end.sample_rate_hz / front_end.hop_length))
+    hop = max(1, round(agent.hop_s * front_end.sample_rate_hz / front_end.hop_length))
     return max(0, (front_end.frames_in(n_samples) - metadata.window_frames) // hop + 1)
 
 

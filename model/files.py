@@ -12,11 +12,12 @@ from model.errors import DevrecError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place on success and vanishes on failure.
 
     Args:
         path: the file to write; an existing one stays untouched until the new one is complete.
+        mode: permissions of the new file, without those that the process's mask withholds.
 
     Raises:
         DevrecError: the folder does not exist or is not writable.
@@ -25,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     # and the process's mask cannot be asked for without changing it under other threads.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     except OSError as error:
         raise DevrecError(f"{path}: cannot be written: {error.strerror}") from error
     try:

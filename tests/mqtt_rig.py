@@ -10,8 +10,8 @@ from typing import Any
 
 from agent.config.settings import Config, MqttSection
 from agent.events import Moment
-from agent.outlets.opening import open_outlets
 from agent.outlets.outlet import OutletQueue
+from tests.outlet_rig import open_one
 
 
 def event(number: int, kind: str = "gap", run: str = "a", age_s: float = 0) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def settings(port: int, spool: Path, **how: Any) -> MqttSection:
 def outlet(section: MqttSection, said: list[str], close_s: float = 3.0) -> Iterator[OutletQueue]:
     """The outlet as the agent opens it."""
     config = Config.model_validate({"agent": {"name": "edge"}, "mqtt": section})
-    [queue] = open_outlets(config, said.append, list)
+    queue = open_one(config, said.append)
     try:
         yield queue
     finally:

@@ -59,6 +59,12 @@ from tests.config_rig import no_system_file as _no_system_file  # noqa: F401
             "2: agent.name: does not fit (expected 1 to 64 letters, digits, dots, dashes or "
             'underscores, the first no dot and no dash, got "-v")',
         ),
+        (
+            "[mqtt]\nhost = 'bob:geheim@127.0.0.1'",
+            "2: mqtt.host: does not fit (expected a host name or address; user and password go "
+            'into credentials_file, got "...@127.0.0.1")',
+        ),
+        ("[prometheus]\naddress = 'bob:geheim@::1'", "2: prometheus.address: does not fit"),
         ("agent = 3", "1: agent: is of the wrong kind (expected a table, got 3)"),
         (
             "[input]\nname = 'x'",
@@ -220,6 +226,25 @@ def test_paths_are_relative_to_their_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert load(DEVREC_AGENT_MODEL="m.onnx").config.agent.model == Path("/m.onnx")
     assert [entry.device for entry in config.input] == ["USB", f"{tmp_path}/clips/tape.wav"]
     assert [entry.audio_file for entry in config.input] == [None, tmp_path / "clips" / "tape.wav"]
+
+
+def test_what_an_input_means_does_not_depend_on_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = ["recording", "Mic", "7", "missing.WAV", "portaudio:Mic/Line.wav", "usb:1:2:a/b"]
+    devices += ["x" * 300, "sub"]
+    for name in ("recording", "7"):
+        write(tmp_path / "etc" / name, "")
+    (tmp_path / "etc" / "sub").mkdir()
+    text = "".join(f"[[input]]\nname = 'n{i}'\ndevice = '{d}'\n" for i, d in enumerate(devices))
+    path = write(tmp_path / "etc" / "c.toml", text)
+    monkeypatch.chdir(write(tmp_path / "cwd" / "Mic", "").parent)
+    inputs = load(path).config.input
+    files = [tmp_path / "etc" / name for name in ("recording", "missing.WAV")]
+    assert [entry.audio_file for entry in inputs if entry.audio_file] == files
+    assert [entry.device for entry in inputs if not entry.audio_file] == [
+        device for device in devices if device not in ("recording", "missing.WAV")
+    ]
 
 
 def test_an_input_decides_as_all_but_for_what_it_says_itself(tmp_path: Path) -> None:

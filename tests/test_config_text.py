@@ -124,6 +124,7 @@ def test_what_is_shown_of_a_file_with_everything(tmp_path: Path) -> None:
     assert f'name = "desk-1"  # {path}:2\n' in text
     assert "hop_s = 0.5  # default\n" in text
     assert "# [evidence] is not there.\n" in text
+    assert max(len(line) for line in text.splitlines() if line.startswith("#")) < 80
     assert load(write(tmp_path / "elsewhere" / "c.toml", text)).config == loaded.config
 
 

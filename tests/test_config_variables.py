@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from agent.config.file import Location
 from agent.config.schema import kind_of, node_at, properties
 from agent.config.settings import Config
 from agent.config.variables import setting_variables
-from tests.config_rig import load, problems
+from tests.config_rig import load, problems, write
 from tests.config_rig import no_system_file as _no_system_file  # noqa: F401
 
 
@@ -93,6 +95,25 @@ def test_variables_of_others_are_passed_over_aloud() -> None:
         "DEVREC_AGENT_MODLE: no setting, passed over; did you mean DEVREC_AGENT_MODEL?",
         "DEVREC_AGENT_SERVICE_HOST: no setting, passed over",
     )
+
+
+def test_agents_on_one_machine_have_names_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for host, instance, name in (
+        ("pi", "hall", "pi-hall"),
+        ("-ä_", "living\\x20room:2", "_-living-x20room-2"),
+        ("h" * 64, "hall", "h" * 59 + "-hall"),
+        ("", "i" * 200, "i" * 63),
+    ):
+        monkeypatch.setattr(platform, "node", lambda host=host: host)
+        config = load(DEVREC_AGENT_INSTANCE=instance).config
+        assert config.agent.name == name
+    path = write(tmp_path / "c.toml", "[agent]\nname = 'own'\n")
+    assert load(path, DEVREC_AGENT_INSTANCE="hall").config.agent.name == "own"
+    loaded = load(DEVREC_AGENT_INSTANCE="hall")
+    assert str(loaded.origin(("agent", "name"))) == "DEVREC_AGENT_INSTANCE"
+    assert loaded.warnings == ()
 
 
 def test_every_setting_has_a_variable_a_kind_and_a_description() -> None:

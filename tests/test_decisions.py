@@ -134,6 +134,30 @@ def test_silence_is_no_evidence() -> None:
     assert kinds(line.hear("A", 20)) == ["device_identified"]
 
 
+def test_quiet_time_counts_neither_for_patience_nor_for_doubt() -> None:
+    line = Line(DecisionSection(patience_s=1.5))
+    for _ in range(2):
+        assert line.hear("A") == []
+        assert line.hear("B", 4, level=1e-5) == []  # a pause between two words
+    line = Line()
+    line.hear("A", 20)
+    for _ in range(6):
+        assert line.hear(None) == []
+        assert line.hear("A", 4, level=1e-5) == []
+
+
+def test_a_window_that_the_engine_cannot_score_does_no_lasting_harm() -> None:
+    line = Line()
+    line.hear("A", 20)
+    window = Window(0, 0, LENGTH, NOTHING)
+    checks = SignalChecks()
+    checks.accept(np.full(100, 0.1, np.float32) * np.tile([1, -1], 50).astype(np.float32))
+    assert line.decider.accept(window, np.full(3, np.nan), checks) == []
+    assert line.hear("A", 20) == []
+    assert line.decider.device == "A"
+    assert np.isfinite(line.decider.posterior).all()
+
+
 def test_all_zero_is_said() -> None:
     (decision,) = Line().hear("A", 20, level=0.0)
     assert (decision.kind, decision.details) == ("silence", {"level_dbfs": None, "digital": True})

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from agent.capture.inputs import InputDevice
 from agent.doctor.child import ProbeFailed, ask
 from agent.doctor.engine import gpu_finding, model_finding, tensorrt_finding
 from agent.doctor.finding import Finding, worst
-from agent.doctor.sound import hardware_in_use, inputs_finding, level_finding
+from agent.doctor.hardware_in_use import hardware_in_use, held_by_agent
+from agent.doctor.setup import ExaminedInput, read_setup
+from agent.doctor.sound import inputs_finding, level_finding
 from agent.doctor.system import clock_finding, folder_finding, packages_finding
 from tests.conftest import ROOT, run_cli
 from tests.pulse import INPUT_NAME, RATE_HZ, PulseServer, missing_parts
@@ -97,7 +101,9 @@ def test_levels_that_are_worth_a_warning(
 
     def level(rate_hz: int) -> Finding:
         request = {"device": INPUT_NAME, "rate_hz": rate_hz, "is_file": False}
-        return level_finding("mic", ask("level", request, 10), 32_000, [])
+        return level_finding(
+            ExaminedInput("mic", None), ask("level", request, 10), 32_000, [], None
+        )
 
     silent = level(16_000)
     assert silent.state == "warning"
@@ -115,7 +121,9 @@ def test_levels_that_are_worth_a_warning(
     assert "clipped" in loud.found
     with pytest.raises(ProbeFailed, match="no input 'usb:0d8c:0014'; there are: ") as failed:
         ask("level", {"device": "usb:0d8c:0014", "rate_hz": None, "is_file": False}, 10)
-    assert level_finding("mic", failed.value, None, []).state == "problem"
+    assert (
+        level_finding(ExaminedInput("mic", None), failed.value, None, [], None).state == "problem"
+    )
 
 
 @needs_sound
@@ -141,13 +149,17 @@ def test_alsa_without_configuration_and_a_broken_file(tmp_path: Path) -> None:
     """PortAudio aborts the process: only the child's."""
     (tmp_path / "alsa.conf").write_text("")
     config = tmp_path / "config.toml"
-    config.write_text("[agent]\nhop_s = -1\n")
+    config.write_text("[agent]\nhop_s = -1\nthreads = 0\n")
     code, found = doctor("--config", config, ALSA_CONFIG_PATH=str(tmp_path / "alsa.conf"))
     assert code == 1
     assert found["PortAudio"]["found"] == "it crashes (SIGABRT)"
     assert "ALSA_CONFIG_PATH" in found["PortAudio"]["hint"]
     assert found["configuration"]["state"] == "problem"
-    assert "hop_s" in found["configuration"]["found"]
+    assert found["configuration"]["found"] == "2 mistakes"
+    assert [line.split(":")[2] for line in found["configuration"]["details"]] == [
+        " agent.hop_s",
+        " agent.threads",
+    ]
     assert found["model"]["state"] == "ok"
 
 
@@ -171,6 +183,15 @@ def test_configured_folders_files_and_table(tmp_path: Path) -> None:
     assert states["evidence.folder"] == "ok"
     assert states["jsonl.path"] == "problem"
     assert not (tmp_path / "new").exists()
+
+
+def test_a_file_that_is_not_there_is_no_sound_card(tmp_path: Path) -> None:
+    _, setup = read_setup(None, {}, "missing.wav", {})
+    assert setup.inputs == (
+        ExaminedInput("missing.wav", str(Path.cwd() / "missing.wav"), None, True),
+    )
+    _, setup = read_setup(None, {}, "x" * 300, {})
+    assert setup.inputs == (ExaminedInput("x" * 300, "x" * 300),)
 
 
 def test_model_that_cannot_be_used(tmp_path: Path) -> None:
@@ -252,7 +273,7 @@ from pathlib import Path
 from agent.doctor.system import folder_finding, sound_permission_finding
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sound = sound_permission_finding(Path(sys.argv[1]))
-folder = folder_finding("evidence.folder", Path(sys.argv[2]), 1, makes=True)
+folder = folder_finding("evidence.folder", Path(sys.argv[2]) / "made", 1, makes=True)
 print(sound.state, "|", sound.found, "|", sound.hint, "|", folder.state)
 """
 
@@ -291,9 +312,14 @@ def test_permissions_of_another_user(open_folder: Path) -> None:
     assert hint.startswith("usermod -aG audio nobody")
 
 
-def test_inputs_that_somebody_has_open(tmp_path: Path) -> None:
+AGENT = "/opt/devrec-agent/bin/python3\0/opt/devrec-agent/bin/devrec-agent\0listen\0"
+WORKER = "/opt/devrec-agent/bin/python3\0-m\0agent.capture.worker\0{}\0"
+
+
+@pytest.mark.parametrize("command", ["arecord\0-\0", AGENT, WORKER])
+def test_inputs_that_somebody_has_open(command: str, tmp_path: Path) -> None:
     """A fake /proc, as with a microphone that another program holds: there is no card here."""
-    asound = tmp_path / "asound"
+    asound, process = tmp_path / "asound", tmp_path / "4242"
     for card, name, status in (
         (0, "PCH", "closed\n"),
         (1, "Device", "state: RUNNING\nowner_pid   : 4242\ntrigger_time: 1.0\n"),
@@ -301,15 +327,36 @@ def test_inputs_that_somebody_has_open(tmp_path: Path) -> None:
         sub = asound / f"card{card}" / "pcm0c" / "sub0"
         sub.mkdir(parents=True)
         (sub / "status").write_text(status)
+        (sub.parent / "info").write_text("card: 1\nid: Mic\nname: USB Audio\n")
         (asound / f"card{card}" / "id").write_text(name)
-    (tmp_path / "4242").mkdir()
-    (tmp_path / "4242" / "comm").write_text("arecord\n")
-    answer = {"inputs": [{"name": "HDA Intel PCH: ALC257 Analog (hw:0,0)"}]}
-    in_use = hardware_in_use(answer, asound, tmp_path)
-    assert in_use == ["hw:1,0 (Device) by arecord, process 4242"]
+    (asound / "cards").write_text(
+        " 0 [PCH            ]: HDA-Intel - HDA Intel PCH\n                      somewhere\n"
+        " 1 [Device         ]: USB-Audio - USB PnP Sound Device\n                      there\n"
+    )
+    process.mkdir()
+    (process / "comm").write_text("arecord\n")
+    (process / "cmdline").write_text(command)
+    free = InputDevice(0, "HDA Intel PCH: ALC257 Analog (hw:0,0)", "ALSA", 2, 48_000, True)
+    offered = {"inputs": [{**asdict(free), "use": "alsa:PCH"}]}
+    in_use = hardware_in_use(offered, asound, tmp_path, tmp_path)
+    by_agent = command != "arecord\0-\0"
+    owner = "devrec-agent" if by_agent else "arecord"
+    assert [str(one) for one in in_use] == [
+        f"USB PnP Sound Device: USB Audio (hw:1,0) by {owner}, process 4242"
+    ]
     finding = inputs_finding({"inputs": []}, in_use)
-    assert finding.state == "problem"
-    assert "arecord, process 4242" in finding.hint
+    assert finding.state == ("ok" if by_agent else "problem")
+    assert f"{owner}, process 4242" in (finding.found if by_agent else finding.hint)
+
+    def level_state(spec: str | None) -> str:
+        failed = ProbeFailed("refused", f"no input {spec!r}; there are: ")
+        held = held_by_agent(spec, offered, in_use)
+        return level_finding(ExaminedInput("mic", None), failed, None, in_use, held).state
+
+    for spec in ("alsa:Device", "usb pnp", "3", None):
+        assert level_state(spec) == ("ok" if by_agent else "problem"), spec
+    for spec in ("alsa:PCH", "ALC257", "usb:0d8c:0014", "a"):
+        assert level_state(spec) == "problem", spec
 
 
 def test_the_worst_finding_counts() -> None:

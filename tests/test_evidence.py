@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
+import stat
 import time
 from pathlib import Path
 
@@ -37,7 +39,7 @@ def test_audio_around_an_event_is_bit_exact(rig: Rig) -> None:
     expected = (heard[first:end] * 32768).astype(np.int16)
     np.testing.assert_array_equal(decoded, expected)
 
-    stem = "20261124T101112.345Z_line-1_device_changed_20261124T101100Z-4f2a-1"
+    stem = "000001_20261124T101112.345Z_line-1_device_changed_20261124T101100Z-4f2a-1"
     flac = rig.folder / f"{stem}.flac"
     audio = about["audio"]
     assert audio == {
@@ -187,10 +189,8 @@ def test_ring_against_the_whole_stream() -> None:
         assert missing == set(range(there[0], there[-1])) - set(there)
 
 
-def test_names_sort_by_time_and_are_safe() -> None:
-    late = stem_of(event(0, end="2026-11-24T10:11:13.000Z"))
-    assert stem_of(event(0)) < late
-    odd = stem_of(event(0, input="USB: \u00fc/../mic (hw:1,0)" + "x" * 300))
+def test_names_are_safe() -> None:
+    odd = stem_of(1, event(0, input="USB: \u00fc/../mic (hw:1,0)" + "x" * 300))
     assert len(odd) < 240
     assert "/" not in odd
 
@@ -198,15 +198,71 @@ def test_names_sort_by_time_and_are_safe() -> None:
 def test_quota_removes_the_oldest_pairs_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "holiday.flac").write_bytes(b"x" * 5_000_000)
     store = EvidenceStore(tmp_path, 1)
-    for number in range(10, 15):
-        store.write(f"20261124T1011{number}.000Z_a_unknown_{number}", b"x" * 300_000, {})
+    stems = []
+    # As a clock goes that was wrong, set, and lost its battery.
+    for year in (2099, 2025, 2026, 1970):
+        stems.append(store.next_stem(event(0, end=f"{year}-01-01T00:00:00.000Z")))
+        store.write(stems[-1], b"x" * 300_000, {})
+    store.close()
+    store = EvidenceStore(tmp_path, 1)
+    stems.append(store.next_stem(event(0, end="1970-01-01T00:00:05.000Z")))
+    store.write(stems[-1], b"x" * 300_000, {})
+    pairs = [f"{stem}.{suffix}" for stem in stems[2:] for suffix in ("flac", "json")]
     left = sorted(path.name for path in tmp_path.iterdir())
-    kept = [f"20261124T1011{number}.000Z_a_unknown_{number}" for number in (12, 13, 14)]
-    pairs = [f"{stem}.{suffix}" for stem in kept for suffix in ("flac", "json")]
-    assert left == [*pairs, "holiday.flac"]
+    assert left == [".lock", *pairs, "holiday.flac"]
     with pytest.raises(DevrecError, match="larger than the quota of 1 MB"):
-        store.write("20261124T101120.000Z_a_unknown_20", b"x" * 1_100_000, {})
+        store.write(store.next_stem(event(0)), b"x" * 1_100_000, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == left
+    assert [stem for stem, _ in verify(tmp_path)] == stems[2:]
+    store.close()
+
+
+@pytest.mark.parametrize(("others", "mode"), [([], 0o750), (["holiday.flac"], 0o755)])
+def test_recorded_speech_is_not_for_everybody(tmp_path: Path, others: list[str], mode: int) -> None:
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    folder.chmod(0o755)
+    for name in others:
+        (folder / name).touch()
+    store = EvidenceStore(folder, 1)
+    stem = store.next_stem(event(0))
+    store.write(stem, b"x", {})
+    store.close()
+    assert stat.S_IMODE(folder.stat().st_mode) == mode
+    for path in folder.glob(f"{stem}.*"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o137 == 0
+
+
+def test_folder_that_another_writer_uses(tmp_path: Path) -> None:
+    store = EvidenceStore(tmp_path, 1)
+    being_written = tmp_path / f"{store.next_stem(event(0))}.flac"  # its JSON follows
+    being_written.write_bytes(b"x")
+    with pytest.raises(DevrecError, match="in use by another devrec-agent"):
+        EvidenceStore(tmp_path, 2)
+    assert being_written.exists()
+    store.close()
+    EvidenceStore(tmp_path, 2).close()
+    assert not being_written.exists()
+
+
+def test_folder_that_was_deleted_is_locked_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "evidence"
+    store = EvidenceStore(folder, 1)
+    shutil.rmtree(folder)
+    store.write(store.next_stem(event(0)), b"x", {})
+    with pytest.raises(DevrecError, match="in use by another devrec-agent"):
+        EvidenceStore(folder, 1)
+    store.close()
+
+
+def test_events_that_come_where_nothing_is_heard_are_no_loss(tmp_path: Path) -> None:
+    kinds = ("started", "input_state", "audio_lost")
+    rig = Rig(tmp_path / "evidence", events=kinds)
+    rig.recorder.remove_input("line-1")
+    for kind in kinds:
+        rig.recorder.on_event(event(0, event=kind))
+    assert rig.close() == []
+    assert (rig.recorder.lost, rig.said) == (0, [])
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -217,11 +273,11 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_verify_names_each_bad_pair(rig: Rig) -> None:
     rig.hear(0, noise(5))
-    for number in range(1, 6):
+    for number in range(1, 7):
         rig.recorder.on_event(event(3 * RATE_HZ, number))
     rig.close()
     assert run_cli("evidence", "verify", rig.folder).returncode == 0
-    good, changed, cut, alone, lying = sorted(rig.folder.glob("*.flac"))
+    good, changed, cut, alone, lying, deep = sorted(rig.folder.glob("*.flac"))
     data = bytearray(changed.read_bytes())
     data[len(data) // 2] ^= 1
     changed.write_bytes(data)
@@ -230,6 +286,7 @@ def test_verify_names_each_bad_pair(rig: Rig) -> None:
     about = json.loads(lying.with_suffix(".json").read_text())
     about["audio"]["pcm_sha256"] = "0" * 64
     lying.with_suffix(".json").write_text(json.dumps(about))
+    deep.with_suffix(".json").write_text("[" * 200_000)
     done = run_cli("evidence", "verify", rig.folder)
     assert done.returncode == 3
     assert done.stderr == b""
@@ -238,9 +295,11 @@ def test_verify_names_each_bad_pair(rig: Rig) -> None:
         f"{cut.stem}: the FLAC file is missing",
         f"{alone.stem}: a FLAC file without its JSON: the agent was killed while it wrote",
         f"{lying.stem}: the FLAC file decodes to another pcm_sha256 than its JSON says",
-        "1 good, 4 bad",
+        f"{deep.stem}: the JSON file is damaged",
+        "1 good, 5 bad",
     ]
-    missing = run_cli("evidence", "verify", rig.folder / "no")
-    assert missing.returncode == 1
-    assert missing.stderr.count(b"\n") == 1
+    for folder, code in ((rig.folder / "no", 1), (rig.folder.parent, 3)):
+        done = run_cli("evidence", "verify", folder)
+        assert done.returncode == code
+        assert (done.stdout, done.stderr.count(b"\n")) == (b"", 1)
     assert good.is_file()

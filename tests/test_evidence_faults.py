@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,8 @@ from tests.small_disk import fill, small_disk
 
 
 def test_leftovers_of_a_kill_are_removed_at_the_start(tmp_path: Path) -> None:
-    stem = "20261124T101112.345Z_line-1_unknown_r-1"
-    whole = "20261124T101113.345Z_line-1_unknown_r-2"
+    stem = "000001_20261124T101112.345Z_line-1_unknown_r-1"
+    whole = "000002_20261124T101113.345Z_line-1_unknown_r-2"
     for name in (
         f"{stem}.flac",
         f".{stem}.flac.ab_1cd2e.flac",
@@ -35,6 +36,7 @@ def test_leftovers_of_a_kill_are_removed_at_the_start(tmp_path: Path) -> None:
     EvidenceStore(tmp_path, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".hidden.flac",
+        ".lock",
         f"{whole}.flac",
         f"{whole}.json",
         "other.flac",
@@ -78,14 +80,14 @@ def test_sigkill_leaves_no_corrupt_file(tmp_path: Path) -> None:
         time.sleep(rng.uniform(0, 0.2))
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=10)
-    described = {path.stem for path in tmp_path.glob("2*.json")}
+    described = {path.stem for path in tmp_path.glob("0*.json")}
     wrong = {stem: why for stem, why in verify(tmp_path) if why is not None}
     assert not described & set(wrong)
     EvidenceStore(tmp_path, 1)
     results = list(verify(tmp_path))
     assert len(results) >= 2
     assert [why for _, why in results if why is not None] == []
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in tmp_path.glob(".*")] == [".lock"]
 
 
 def test_full_disk_is_said_and_listening_goes_on(tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_full_disk_is_said_and_listening_goes_on(tmp_path: Path) -> None:
             rig.recorder.on_event(event(3 * RATE_HZ, number))
             wait_for(lambda number=number: rig.recorder.lost == number)  # type: ignore[misc]
         assert rig.said == [f"evidence: lost: {disk} cannot be written: No space left on device"]
-        assert list(disk.iterdir()) == [ballast]
+        assert {*disk.iterdir()} == {ballast, disk / ".lock"}
         ballast.unlink()
         heard = noise(5, seed=1)
         rig.hear(5 * RATE_HZ, heard)
@@ -152,3 +154,5 @@ def test_a_disk_that_hangs_does_not_stop_the_listening(ext4: Path) -> None:
     finally:
         subprocess.run(["fsfreeze", "-u", str(ext4)], check=True)
     wait_for(lambda: rig.recorder.written == left)
+    wait_for(lambda: "evidence" not in [thread.name for thread in threading.enumerate()])
+    EvidenceStore(ext4 / "evidence", 1).close()  # free for others

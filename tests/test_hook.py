@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from agent.config.settings import Config
-from agent.outlets.opening import open_outlets
 from agent.outlets.outlet import OutletQueue
 from tests.mosquitto import wait_until
+from tests.outlet_rig import open_one
 
 EVENT = {
     "event": "device_identified",
@@ -41,8 +40,7 @@ def hook(tmp_path: Path, said: list[str]) -> Opener:
             path.write_text(f"#!/bin/sh\ncd {tmp_path}\n{script}\n")
             path.chmod(0o755)
             command = [str(path), "first argument", "$HOME"]
-        config = Config.model_validate({"hook": {"command": command, **how}})
-        return open_outlets(config, said.append, list)[0]
+        return open_one({"hook": {"command": command, **how}}, said.append)
 
     return opened
 
@@ -143,6 +141,15 @@ def test_slow_program_is_killed_with_its_children(
     assert "killed: it takes too long" in said[0]
     wait_until(lambda: not alive(tmp_path / "child") and not alive(tmp_path / "own"))
     stop(queue)
+
+
+def test_what_it_leaves_behind_is_killed(hook: Opener, said: list[str], tmp_path: Path) -> None:
+    queue = hook("sleep 60 & echo $! > child")
+    queue.offer(EVENT)
+    wait_until(lambda: queue.delivered == 1)
+    wait_until(lambda: not alive(tmp_path / "child"))
+    stop(queue)
+    assert not said
 
 
 def test_end_of_the_agent_does_not_wait_for_it(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from agent.capture.input_device import resolved_device
 from agent.capture.inputs import InputDevice, find_input, stable_identity
 from model.errors import CaptureError
 
@@ -115,4 +118,18 @@ def test_identity_to_use_is_stable_and_means_one_input() -> None:
 def test_no_identity_where_only_the_index_tells_inputs_apart() -> None:
     twins = [device(0, "mic"), device(1, "mic")]
     assert stable_identity(twins[0], twins) is None
-    assert stable_identity(device(0, "7"), [device(0, "7")]) is None
+
+
+@pytest.mark.parametrize("name", ["7", "Mic / Line (front)", "room.wav", "usb:x", "portaudio:x"])
+def test_a_name_that_looks_like_something_else(name: str) -> None:
+    inputs = [device(3, name), device(7, "Other")]
+    use = stable_identity(inputs[0], inputs)
+    assert use == f"portaudio:{name}"
+    assert resolved_device(use, Path("/")) == use  # no file
+    assert find_input(use, inputs).index == 3
+
+
+def test_digits_that_are_no_index() -> None:
+    for spec in ("²", "٣", "9" * 5000, "portaudio:", "portaudio:0"):
+        with pytest.raises(CaptureError, match="no input"):
+            find_input(spec, OFFERED)

@@ -48,6 +48,7 @@ def test_rotation_keeps_whole_lines_and_so_many_files(tmp_path: Path) -> None:
     kept = [number for file in reversed(files) for number in numbers(file)]
     assert kept == list(range(kept[0], 220))
     assert len(kept) > 100
+    assert {file.stat().st_mode & 0o137 for file in files} == {0}
 
 
 def test_rotation_without_older_files(tmp_path: Path) -> None:

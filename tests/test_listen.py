@@ -38,7 +38,11 @@ def listen(*arguments: str | Path, timeout: float = 60) -> tuple[int, list[dict[
 def test_file_run_free(clip: Path, simulated_model: Path) -> None:
     code, lines, errors = listen("--input", clip, "--fast", "--model", simulated_model)
     assert (code, errors) == (0, "")
-    assert lines[0]["event"] == "started"
+    kinds = [line["event"] for line in lines]
+    assert kinds[:3] == ["input_state", "started", "input_state"]
+    assert [line["state"] for line in lines if line["event"] == "input_state"] == [
+        "starting", "running", "ended",
+    ]  # fmt: skip
     ended = lines[-1]
     assert (ended["event"], ended["time_s"], ended["windows"]) == ("ended", 4.0, 6)
     assert (ended["samples"], ended["lost_samples"]) == (4 * RATE_HZ, 0)
@@ -57,7 +61,7 @@ def test_shorter_than_a_window_reports_nothing(tmp_path: Path, simulated_model: 
     code, lines, _ = listen("-i", tmp_path / "short.wav", "--fast", "--model", simulated_model)
     assert code == 0
     kinds = [line["event"] for line in lines]
-    assert kinds == ["started", "input_state", "input_state", "ended"]
+    assert kinds == ["input_state", "started", "input_state", "input_state", "ended"]
 
 
 def test_file_is_paced_in_real_time(clip: Path, simulated_model: Path) -> None:
@@ -143,7 +147,8 @@ def hear(pulse: PulseServer, clip: Path, model: Path | None) -> list[dict[str, A
     command += ["--hop", "0.256"] + ([] if model is None else ["-m", str(model)])
     process = subprocess.Popen(command, cwd=ROOT, env=pulse.env, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert json.loads(process.stdout.readline())["event"] == "started"  # audio flows
+    while json.loads(process.stdout.readline())["event"] != "started":
+        pass  # no audio flows yet
     assert pulse.play(clip).wait(timeout=30) == 0
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=10)

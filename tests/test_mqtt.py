@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,12 +84,12 @@ def test_broker_away_for_a_while(tmp_path: Path) -> None:
 AGENT = """
 import sys, time
 from agent.config.settings import Config
-from agent.outlets.opening import open_outlets
 from tests.mqtt_rig import event, settings
+from tests.outlet_rig import open_one
 from pathlib import Path
 section = settings(int(sys.argv[1]), Path(sys.argv[2]))
 config = Config.model_validate({"agent": {"name": "edge"}, "mqtt": section})
-[queue] = open_outlets(config, sys.stderr.write, list)
+queue = open_one(config, sys.stderr.write)
 for number in range(int(sys.argv[3])):
     queue.offer(event(number))
 print("offered", flush=True)
@@ -226,6 +227,55 @@ def test_name_that_is_not_known(tmp_path: Path) -> None:
     assert len(said) == 2
 
 
+def test_sender_that_hung_past_its_end_disturbs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up, release, said = socket.getaddrinfo, threading.Event(), list[str]()
+
+    def resolver(host: str, *how: Any) -> Any:
+        if host == "broker.lab":
+            release.wait(20)
+            host = "127.0.0.1"
+        return look_up(host, *how)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    with Broker() as broker, Receiver(broker.port) as receiver:
+        section = settings(broker.port, tmp_path / "old")
+        with outlet(section.model_copy(update={"host": "broker.lab"}), said, close_s=0.3):
+            wait_until(lambda: sender("broker.lab") is not None)
+            hung = sender("broker.lab")
+        assert hung is not None
+        with outlet(settings(broker.port, tmp_path / "new"), said) as queue:
+            queue.offer(event(0))
+            wait_until(lambda: queue.delivered == 1)
+            release.set()
+            hung.join(10)
+            queue.offer(event(1))
+            wait_until(lambda: queue.delivered == 2)
+            statuses = [text for name, text, _ in receiver.messages if name.endswith("/status")]
+            assert statuses == ["online"]
+    assert not said
+
+
+def sender(host: str) -> threading.Thread | None:
+    """The thread that sends to a broker."""
+    names = {thread.name: thread for thread in threading.enumerate()}
+    return next((names[name] for name in names if host in name and "sender" in name), None)
+
+
+def test_device_that_is_not_heard_any_more(tmp_path: Path) -> None:
+    kinds = ("started", "ended", "audio_restored")
+    with Broker() as broker, Receiver(broker.port) as receiver:
+        with outlet(settings(broker.port, tmp_path), []) as queue:
+            for number, kind in enumerate(kinds):
+                queue.offer(event(2 * number, "device_identified"))
+                queue.offer(event(2 * number + 1, kind))
+        wait_until(lambda: len(receiver.events("/device")) == 6)
+        told = [(entry["event"], entry["device"]) for entry in receiver.events("/device")]
+        assert told[::2] == [("device_identified", "Phone")] * 3
+        assert told[1::2] == [(kind, None) for kind in kinds]
+
+
 def test_old_event_of_this_run_is_late(tmp_path: Path) -> None:
     with (
         Broker() as broker,
@@ -286,14 +336,14 @@ def test_attempts_to_connect_leave_nothing_behind(tmp_path: Path) -> None:
     section = settings(free_port(), tmp_path)
     before = len([*Path("/proc/self/fd").iterdir()])
     for _ in range(50):
-        connection = BrokerConnection(section, "edge", "status", True, wake)
+        connection = BrokerConnection(section, "edge", "status", True, wake, lambda: False)
         with pytest.raises(BrokerError):
             connection.open(1)
         connection.close()
     with Broker() as broker:
         section = settings(broker.port, tmp_path)
         for _ in range(10):
-            connection = BrokerConnection(section, "edge", "status", True, wake)
+            connection = BrokerConnection(section, "edge", "status", True, wake, lambda: False)
             connection.open()
             connection.close()
     assert len([*Path("/proc/self/fd").iterdir()]) <= before

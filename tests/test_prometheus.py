@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
+import http.client
+import os
 import socket
 import sys
 import threading
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent import __version__
-from agent.config.settings import Config
 from agent.live_figures import InputFigures
-from agent.outlets.opening import open_outlets, state_folder
+from agent.outlets.opening import state_folder
 from agent.outlets.outlet import OutletQueue
 from agent.outlets.prometheus import CONNECTIONS, PrometheusEndpoint
-from model.errors import DevrecError, MissingDependencyError, UsageError
+from model.errors import ConfigError, DevrecError, MissingDependencyError
 from tests.mosquitto import free_port, wait_until
+from tests.outlet_rig import NOTHING, open_one
 
 parser = pytest.importorskip("prometheus_client.parser")
 
 Metrics = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def opened(values: dict[str, Any], said: list[str], **how: Any) -> list[OutletQueue]:
-    figures = how.pop("figures", list)
-    return open_outlets(Config.model_validate(values), said.append, figures, **how)
+def opened(values: dict[str, Any], said: list[str], **context: Any) -> OutletQueue:
+    return open_one({"prometheus": values}, said.append, replace(NOTHING, **context))
 
 
-def stop(queues: list[OutletQueue]) -> None:
+def stop(*queues: OutletQueue) -> None:
     for queue in queues:
         queue.stop(time.monotonic() + 5)
 
 
-def scrape(queues: list[OutletQueue]) -> Metrics:
+def scrape(queue: OutletQueue) -> Metrics:
     """All samples by name and labels."""
-    endpoint = queues[-1].outlet
+    endpoint = queue.outlet
     assert isinstance(endpoint, PrometheusEndpoint)
     with urllib.request.urlopen(f"http://127.0.0.1:{endpoint.port}/metrics", timeout=5) as answer:
         text = answer.read().decode()
@@ -52,18 +54,28 @@ def scrape(queues: list[OutletQueue]) -> Metrics:
 def test_figures_at_the_time_of_the_scrape(tmp_path: Path) -> None:
     mic, line = InputFigures("mic", state="running"), InputFigures("line")
     said: list[str] = []
-    values = {"jsonl": {"path": tmp_path / "e"}, "prometheus": {"port": 0}}
-    queues = opened(values, said, figures=lambda: [mic, line], engine="ONNX", model="m.onnx")
-    before = scrape(queues)
+    lines = open_one({"jsonl": {"path": tmp_path / "e"}}, said.append)
+    engine, evidence = "TensorRT", (0, 0)
+    queue = opened(
+        {"port": 0},
+        said,
+        figures=lambda: [mic, line],
+        queues=lambda: [lines, queue],
+        engine=lambda: engine,
+        model=lambda: "m.onnx",
+        evidence=lambda: evidence,
+    )
+    before = scrape(queue)
+    engine, evidence = "ONNX", (3, 1)  # as after another configuration was read
     mic.windows, mic.samples, mic.lost_samples, mic.overflows, mic.reconnects = 7, 48_000, 960, 2, 1
     mic.level_dbfs, mic.probability, mic.device = -23.5, 0.75, "Phone"
     mic.events["device_identified"] = 3
     for latency in (0.004, 0.03, 0.04, 9.0):
         mic.latency.add(latency)
-    queues[0].offer({"event": "gap", "id": "1"})
-    wait_until(lambda: queues[0].delivered == 1)
-    after = scrape(queues)
-    stop(queues)
+    lines.offer({"event": "gap", "id": "1"})
+    wait_until(lambda: lines.delivered == 1)
+    after = scrape(queue)
+    stop(lines, queue)
 
     def value(metrics: Metrics, name: str, **labels: str) -> float | None:
         return metrics.get((name, tuple(sorted(labels.items()))))
@@ -93,25 +105,42 @@ def test_figures_at_the_time_of_the_scrape(tmp_path: Path) -> None:
     assert value(after, "devrec_input_state", input="line", state="starting") == 1
     assert value(after, "devrec_device", input="mic", device="Phone") == 1
     assert value(after, "devrec_events_total", input="mic", event="device_identified") == 3
-    assert value(after, "devrec_outlet_delivered_total", outlet=queues[0].name) == 1
-    assert value(after, "devrec_outlet_lost_total", outlet=queues[0].name) == 0
-    assert value(after, "devrec_outlet_waiting", outlet=queues[0].name) == 0
+    assert value(after, "devrec_outlet_delivered_total", outlet=lines.name) == 1
+    assert value(after, "devrec_outlet_lost_total", outlet=lines.name) == 0
+    assert value(after, "devrec_outlet_waiting", outlet=lines.name) == 0
     build = {"version": __version__, "engine": "ONNX", "model": "m.onnx"}
     assert value(after, "devrec_build_info", **build) == 1
-    assert not any(("outlet", queues[1].name) in labels for _, labels in after)
+    assert value(before, "devrec_build_info", **{**build, "engine": "TensorRT"}) == 1
+    assert value(after, "devrec_evidence_written_total") == 3
+    assert value(after, "devrec_evidence_lost_total") == 1
+    assert not any(("outlet", queue.name) in labels for _, labels in after)
     assert not said
 
 
-def test_spool_and_outlets_opened_elsewhere(tmp_path: Path) -> None:
-    mqtt = {"host": "127.0.0.1", "port": free_port(), "tls": False, "spool": tmp_path / "s"}
-    others = opened({"mqtt": mqtt}, [])
-    queues = opened({"prometheus": {"port": 0}}, [], other_queues=lambda: [*others, *queues])
-    others[0].offer({"event": "gap", "id": "1"})
-    label = (("outlet", others[0].name),)
-    wait_until(lambda: scrape(queues)[("devrec_spool_events", label)] == 1)
-    assert scrape(queues)[("devrec_outlet_waiting", label)] == 1
-    assert scrape(queues)[("devrec_outlet_delivered_total", label)] == 0
-    stop([*others, *queues])
+def test_events_that_wait_in_a_spool(tmp_path: Path) -> None:
+    values = {"host": "127.0.0.1", "port": free_port(), "tls": False, "spool": tmp_path / "s"}
+    mqtt = open_one({"mqtt": values}, print)
+    queue = opened({"port": 0}, [], queues=lambda: [mqtt])
+    mqtt.offer({"event": "gap", "id": "1"})
+    label = (("outlet", mqtt.name),)
+    wait_until(lambda: scrape(queue)[("devrec_spool_events", label)] == 1)
+    assert scrape(queue)[("devrec_outlet_waiting", label)] == 1
+    assert scrape(queue)[("devrec_outlet_delivered_total", label)] == 0
+    stop(mqtt, queue)
+
+
+def test_scrape_that_fails_is_said_once(capfd: pytest.CaptureFixture[str]) -> None:
+    def figures() -> list[InputFigures]:
+        raise RuntimeError("a mistake of ours")
+
+    said: list[str] = []
+    queue = opened({"port": 0}, said, figures=figures)
+    for _ in range(2):
+        with pytest.raises(http.client.RemoteDisconnected):
+            scrape(queue)
+    stop(queue)
+    assert said == [f"{queue.name}: a scrape failed: RuntimeError: a mistake of ours"]
+    assert capfd.readouterr().err == ""
 
 
 def test_port_in_use() -> None:
@@ -119,25 +148,25 @@ def test_port_in_use() -> None:
         port = other.getsockname()[1]
         message = f"cannot listen on 127.0.0.1:{port}: Address already in use"
         with pytest.raises(DevrecError, match=message):
-            opened({"prometheus": {"port": port}}, [])
+            opened({"port": port}, [])
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "no.such.host.invalid", f"{'x' * 70}.lab"])
 def test_address_of_another_machine(address: str) -> None:
     with pytest.raises(DevrecError) as caught:
-        opened({"prometheus": {"address": address, "port": 0}}, [])
+        opened({"address": address, "port": 0}, [])
     assert "\n" not in str(caught.value)
-    assert isinstance(caught.value, UsageError) or "cannot listen" in str(caught.value)
+    assert caught.value.exit_code == 1  # which a service manager tries again
 
 
 @pytest.mark.parametrize(("address", "warned"), [("0.0.0.0", 1), ("127.0.0.1", 0), ("::1", 0)])
 def test_others_can_read_only_where_that_was_asked_for(address: str, warned: int) -> None:
     said: list[str] = []
     try:
-        queues = opened({"prometheus": {"address": address, "port": 0}}, said)
+        queue = opened({"address": address, "port": 0}, said)
     except DevrecError:
         pytest.skip(f"this machine has no {address}")
-    stop(queues)
+    stop(queue)
     assert len(said) == warned
     assert all("other machines can read the metrics" in line for line in said)
 
@@ -145,13 +174,13 @@ def test_others_can_read_only_where_that_was_asked_for(address: str, warned: int
 def test_nothing_is_left_behind() -> None:
     threads, files = threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
     port = free_port()
-    queues = opened({"prometheus": {"port": port}}, [])
-    scrape(queues)
+    queue = opened({"port": port}, [])
+    scrape(queue)
     # Clients that connect and send nothing, more than there is room for.
     idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS + 4)]
     wait_until(lambda: threading.active_count() >= threads + CONNECTIONS)
     began = time.monotonic()
-    stop(queues)
+    stop(queue)
     assert time.monotonic() - began < 2
     assert threading.active_count() == threads
     for client in idle:
@@ -161,29 +190,18 @@ def test_nothing_is_left_behind() -> None:
         pass  # the port is free at once
 
 
-def test_outlets_are_opened_all_or_none(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        values = {
-            "jsonl": {"path": tmp_path / "e"},
-            "hook": {"command": ["true"]},
-            "mqtt": {"host": "127.0.0.1", "port": free_port(), "spool": tmp_path / "spool"},
-            "prometheus": {"port": other.getsockname()[1]},
-        }
-        threads = threading.active_count()
-        with pytest.raises(DevrecError, match="Address already in use"):
-            opened(values, [])
-        wait_until(lambda: threading.active_count() == threads)
-    values["prometheus"] = {"port": 0}
-    queues = opened(values, [])  # no lock was left behind
-    stop(queues)
-    assert len(queues) == 4
-
-
 def test_folder_for_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/edge")
     assert state_folder({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}) == Path("/var/lib/a")
     assert state_folder({"XDG_STATE_HOME": "/state"}) == Path("/state/devrec-agent")
     assert state_folder({"XDG_STATE_HOME": "state"}) == Path("/home/edge/.local/state/devrec-agent")
+
+
+def test_folder_for_state_of_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)
+    with pytest.raises(ConfigError, match=r"mqtt\.spool: this user has no home folder"):
+        state_folder({})
 
 
 @pytest.mark.parametrize(
@@ -201,4 +219,4 @@ def test_package_that_is_not_installed(
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependencyError, match=f"needs {package}, which is missing"):
-        opened(values, [])
+        open_one(values, print)

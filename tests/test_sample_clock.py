@@ -69,6 +69,28 @@ def test_a_burst_after_a_pause_is_no_loss(late_s: float) -> None:
     assert stream.run(10) == 0
 
 
+def test_some_seconds_of_lateness_are_no_loss() -> None:
+    stream = Stream(1)
+    stream.run(5)
+    stream.now_s += 0.25
+    assert stream.run(2.8) == 0
+    stream.now_s -= 0.25
+    assert stream.run(20) == 0
+
+
+def test_a_long_pause_that_ends_in_a_burst_is_no_loss() -> None:
+    stream = Stream(2)
+    stream.run(5)
+    late = stream.now_s + 5.0
+    for number in range(250):  # all that was held back, within half a second
+        stream.position += BLOCK
+        stream.now_s += 0.02
+        assert stream.clock.arrived(stream.position, late + 0.002 * number) == 0
+    stream.now_s += 0.5
+    stream.position += 25 * BLOCK
+    assert stream.run(20) == 0
+
+
 def test_many_small_losses_add_up() -> None:
     stream = Stream(3)
     stream.run(5)
@@ -76,4 +98,5 @@ def test_many_small_losses_add_up() -> None:
     for _ in range(40):
         stream.now_s += 0.02
         missing += stream.run(1.0)
+    missing += stream.run(10)
     assert missing / RATE_HZ == pytest.approx(0.8, abs=0.15)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from agent.listening import Listening
 from export.engine import Scores
 from export.engine_loading import load_engine
 from model.features import FloatArray
+from tests.conftest import CLI_ENV, ROOT, run_cli
 from tests.mosquitto import Broker, Receiver, wait_until
 from tests.mosquitto import missing_parts as missing_broker
 from tests.pulse import INPUT_NAME, PulseServer, missing_parts
@@ -131,7 +134,7 @@ def test_killed_daemon_windows_flow_again(
     missing = restored["end_sample"] - restored["start_sample"]
     assert restored["missing_samples"] == missing > 0
     states = [line["state"] for line in agent.events("input_state")]
-    assert states == ["running", "reopening", "running"]
+    assert states == ["starting", "running", "reopening", "running"]
     assert agent.events("ended")[0]["lost_samples"] == missing
 
 
@@ -175,34 +178,6 @@ def test_ends_within_two_seconds_with_the_last_event(
     assert {(line["agent"], line["input"]) for line in on_disk} == {("lab", "mic")}
 
 
-@needs_pulse
-def test_reload_loses_no_sample(env: dict[str, str], simulated_model: Path, tmp_path: Path) -> None:
-    base = (
-        f"[agent]\nmodel = '{simulated_model}'\n[[input]]\nname = 'mic'\ndevice = '{INPUT_NAME}'\n"
-    )
-    config = write_config(tmp_path / "config.toml", base)
-    with RunningAgent("--json", "--config", config, env=env) as agent:
-        agent.wait_for("scores")
-        write_config(config, base + "[jsonl]\npath = 'events.jsonl'\n[decision]\nenter = 0.9\n")
-        agent.process.send_signal(signal.SIGHUP)
-        agent.wait_for_error("read again")
-        write_config(config, base + "[decision]\nenter = 1.5\n")
-        agent.process.send_signal(signal.SIGHUP)
-        assert f"{config}:7: decision.enter" in agent.wait_for_error("enter")
-        second = base + f"[[input]]\nname = 'twin'\ndevice = '{INPUT_NAME}'\n"
-        write_config(config, second.replace(f"model = '{simulated_model}'", "hop_s = 0.25"))
-        agent.process.send_signal(signal.SIGHUP)  # another model, another hop, another input
-        agent.wait_for(lambda line: line["event"] == "scores" and line["input"] == "twin")
-        agent.wait_for(lambda line: line["event"] == "scores" and line["input"] == "mic")
-        assert agent.stop() < 2
-    first, *others = sorted(agent.events("ended"), key=lambda line: line["input"])
-    assert (first["input"], first["lost_samples"]) == ("mic", 0)
-    assert first["samples"] == first["end_sample"]
-    assert [line["input"] for line in others] == ["twin"]
-    assert agent.events("gap", "audio_lost") == []
-    assert (tmp_path / "events.jsonl").exists()
-
-
 def test_a_configured_input_is_waited_for(simulated_model: Path, tmp_path: Path) -> None:
     config = write_config(
         tmp_path / "config.toml",
@@ -211,6 +186,7 @@ def test_a_configured_input_is_waited_for(simulated_model: Path, tmp_path: Path)
     with RunningAgent("--events", "--config", config) as agent:
         lost = agent.wait_for("audio_lost")
         assert "no " in lost["reason"]
+        assert [line["state"] for line in agent.events("input_state")] == ["starting"]
         assert agent.wait_for("input_state")["state"] == "reopening"
         time.sleep(0.5)
         assert agent.process.poll() is None
@@ -228,11 +204,6 @@ def test_a_reader_that_stops_reading_does_not_stop_the_listening(
         f"[[input]]\nname = 'mic'\ndevice = '{INPUT_NAME}'\n[jsonl]\npath = 'events.jsonl'\n"
         "[prometheus]\nport = 0\n",
     )
-    import subprocess
-    import sys
-
-    from tests.conftest import CLI_ENV, ROOT
-
     process = subprocess.Popen(
         [sys.executable, "-m", "agent.cli", "listen", "--json", "--top", "40", "-c", str(config)],
         cwd=ROOT,
@@ -249,6 +220,54 @@ def test_a_reader_that_stops_reading_does_not_stop_the_listening(
     assert ended["event"] == "ended"
     assert ended["lost_samples"] == 0
     assert ended["windows"] > 40
+
+
+def test_a_paused_reader_of_a_file_run_does_not_hold_up_the_end(
+    simulated_model: Path, tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.wav"
+    soundfile.write(clip, record(speech_like(60.0, seed=5), 1), RATE_HZ)
+    command = [sys.executable, "-m", "agent.cli", "listen", "--json", "--fast", "--hop", "0.04"]
+    process = subprocess.Popen(
+        [*command, "-i", str(clip), "-m", str(simulated_model)],
+        cwd=ROOT,
+        env=CLI_ENV,
+        stdout=subprocess.PIPE,  # nobody reads it
+        stderr=subprocess.PIPE,
+    )
+    try:
+        time.sleep(3)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=3)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+
+
+def test_an_absurd_sample_is_told_in_one_line(simulated_model: Path, tmp_path: Path) -> None:
+    samples = record(speech_like(3.0, seed=5), 1)
+    samples[40_000] = 1e30
+    soundfile.write(tmp_path / "broken.wav", samples, RATE_HZ, subtype="FLOAT")
+    done = run_cli("listen", "--fast", "-i", tmp_path / "broken.wav", "-m", simulated_model)
+    assert done.returncode == 3
+    (line,) = done.stderr.decode().splitlines()
+    assert "absurdly large" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [
+        (["-i", ""], 2, "must not be empty"),
+        (["-i", "x" * 300], 6, ""),
+        (["--hop", "0"], 10, "hop"),
+        (["-c", "nowhere.toml"], 10, "no such file"),
+    ],
+)
+def test_bad_arguments_are_one_line(arguments: list[str], code: int, part: str) -> None:
+    done = run_cli("listen", *arguments)
+    assert done.returncode == code, done.stderr
+    (line,) = done.stderr.decode().splitlines()
+    assert part in line
 
 
 @needs_broker

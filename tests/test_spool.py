@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 import subprocess
@@ -229,6 +230,57 @@ def test_damage_while_running(quick: Path) -> None:
     assert sum("are lost, 1000 so far" in line for line in said) == 1
     spool.close()
     assert ids(open_spool(quick)) == [1000]
+
+
+@pytest.mark.parametrize("deleted", ["folder", "file", "replaced"])
+def test_files_deleted_while_running(quick: Path, deleted: str) -> None:
+    folder, said = quick / "spool", list[str]()
+    spool = open_spool(folder, said)
+    for number in range(3):
+        spool.append(event(number))
+    if deleted == "folder":
+        shutil.rmtree(folder)
+    else:
+        (folder / "events.sqlite").unlink()
+    if deleted == "replaced":
+        (folder / "events.sqlite").write_bytes(b"something else")
+    spool.settle()
+    assert said == [f"spool {folder}: its file was deleted: begun anew, 3 events are lost"]
+    assert (spool.lost, spool.waiting) == (3, 0)
+    spool.append(event(3))
+    assert ids(spool) == [3]
+    with pytest.raises(DevrecError, match="in use by another devrec-agent"):
+        open_spool(folder)
+    assert ids(open_spool(crashed(folder, [folder]))) == [3]
+    spool.acknowledge(spool.read(0, 1)[0].number)
+    spool.close()
+    assert ids(open_spool(folder)) == []
+
+
+def test_only_this_user_can_read_it(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "events.sqlite").touch(0o644)
+    spool = open_spool(folder)
+    spool.append(event(0))
+    assert folder.stat().st_mode & 0o077 == 0
+    assert {path.stat().st_mode & 0o077 for path in folder.iterdir()} == {0}
+    spool.close()
+
+
+def test_lock_that_fails_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    before = len([*Path("/proc/self/fd").iterdir()])
+    for _ in range(3):
+        with pytest.raises(DevrecError, match="cannot be used: No locks available"):
+            open_spool(tmp_path)
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
 def test_bounded_oldest_out(quick: Path) -> None:

@@ -88,7 +88,7 @@ def children() -> list[str]:
     found = subprocess.run(
         ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True
     )
-    return [line for line in found.stdout.splitlines() if "capture_worker" in line]
+    return [line for line in found.stdout.splitlines() if "agent.capture.worker" in line]
 
 
 @needs_pulse
@@ -106,7 +106,7 @@ def test_capture_is_sample_exact(pulse: PulseServer, follower: Follower, tmp_pat
     np.testing.assert_array_equal(heard[start : start + len(played)], played)
     assert follower.states() == ["running"]
     assert follower.gaps() == []
-    assert follower.source.sample_rate_hz == RATE_HZ
+    assert {i.rate_hz for i in follower.items if isinstance(i, Audio)} == {RATE_HZ}
 
 
 @needs_pulse
@@ -187,7 +187,9 @@ def max_poll_s(follower: Follower) -> float:
 @needs_pulse
 def test_worker_killed_is_replaced(pulse: PulseServer, follower: Follower) -> None:
     follower.follow(5, Audio)
-    subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "-f", "capture_worker"], check=True)
+    subprocess.run(
+        ["pkill", "-KILL", "-P", str(os.getpid()), "-f", "agent.capture.worker"], check=True
+    )
     follower.follow(2, "reopening")
     follower.follow(3, "running")
     assert "process ended" in follower.gaps()[0].reason
@@ -207,11 +209,54 @@ def test_unknown_input_says_so_and_goes_on() -> None:
     assert children() == []
 
 
+def test_an_input_that_stays_away_has_failed_and_is_tried_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.capture.supervised_input.FAILED_AFTER_S", 1.0)
+    source = SupervisedInput("none", patience=Patience(backoff_s=0.1))
+    follower = Follower(source)
+    try:
+        follower.follow(5, "failed")
+        follower.follow(1.5)
+        assert follower.states() == ["reopening", "failed"]
+        assert source.fileno() is not None
+    finally:
+        source.close()
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = SupervisedInput("none", patience=Patience(backoff_s=0.1))
+    with monkeypatch.context() as changed:
+        changed.setattr(sys, "executable", "/nowhere/python")
+        items = source.poll()
+    assert [item.reason for item in items if isinstance(item, StateChange)] == [
+        "the capture process cannot be started: No such file or directory"
+    ]
+    follower = Follower(source)
+    follower.follow(0.5)
+    assert source.fileno() is not None
+    source.close()
+
+
+def test_the_users_folder_holds_no_modules_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "struct.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    source = SupervisedInput("none")
+    Follower(source).follow(5, "reopening")
+    source.close()
+    assert source.reason is not None
+    assert "process ended" not in source.reason
+    assert not (tmp_path / "run").exists()
+
+
 def test_worker_ends_with_the_agent() -> None:
     """Killed with SIGKILL, the agent leaves no process behind."""
     script = (
         "import time\nfrom agent.capture.supervised_input import SupervisedInput\n"
-        "s = SupervisedInput('none')\nprint(s._worker.pid, flush=True)\ntime.sleep(60)"
+        "s = SupervisedInput('none')\ns.poll()\n"
+        "print(s._worker._process.pid, flush=True)\ntime.sleep(60)"
     )
     agent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert agent.stdout is not None

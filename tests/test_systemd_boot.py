@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
@@ -75,6 +76,7 @@ def installed(
         "/etc/devrec-agent/config.toml": CONFIG,
         "/etc/devrec-agent/right.toml": CONFIG,
         "/etc/devrec-agent/wrong.toml": "[agent]\nhop_s = -1\n",
+        "/etc/devrec-agent/kept.toml": '[evidence]\nfolder = "/var/lib/devrec-agent/evidence"\n',
         f"{SOUND}/alsa.conf": ALSA,
         PROGRAM: program,
     }
@@ -117,12 +119,31 @@ def restarts(machine: SystemdMachine) -> int:
     return int(machine.show(AGENT, "NRestarts")["NRestarts"])
 
 
-def wait_for_line(machine: SystemdMachine, part: str) -> None:
-    """Wait until the service has said something into its journal."""
+def said(machine: SystemdMachine, part: str) -> int:
+    """How often the service has said something into its journal."""
+    return "\n".join(machine.stdout(AGENT)).count(part)
+
+
+def reads_again(machine: SystemdMachine, *command: str, answer: str) -> None:
+    """Have the service read its configuration again, and wait until it has said so."""
+    before = said(machine, answer)
+    machine.systemctl(*command, AGENT)
     deadline = time.monotonic() + 10
-    while part not in "\n".join(machine.stdout(AGENT)):
+    while said(machine, answer) == before:
         assert time.monotonic() < deadline, machine.journal(AGENT)
         time.sleep(0.05)
+
+
+def test_program_as_the_services_user_as_the_readme_has_it(machine: SystemdMachine) -> None:
+    """Also before the service has ever run, and from a folder that its user must not enter."""
+    (as_agent,) = re.findall(
+        r"^as_agent\(\) \{.*?^\}", (SYSTEMD / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    for file in ("config", "kept"):
+        path = f"/etc/devrec-agent/{file}.toml"
+        command = f"cd /root\n{as_agent}\nas_agent config check --config {path}"
+        done = machine.run("sh", "-c", command)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{path}: fine\n", "")
 
 
 def test_runs_as_its_own_user(machine: SystemdMachine) -> None:
@@ -174,6 +195,8 @@ def test_ready_only_once_audio_arrives_however_long_that_takes(machine: SystemdM
     waiting = machine.show(AGENT, "SubState", "StatusText")
     assert waiting["SubState"] == "start", machine.journal(AGENT)
     assert waiting["StatusText"].startswith("fakemic: ")
+    # A reload would wait as long.
+    reads_again(machine, "kill", "-s", "HUP", "--kill-who=main", answer="configuration read again")
 
     machine.systemctl("start", "pulse.service")
     machine.wait(AGENT, ActiveState="active", SubState="running")
@@ -199,8 +222,7 @@ def test_hang_is_ended_by_the_watchdog_and_restarted(machine: SystemdMachine) ->
 
 def test_reload_keeps_the_process(machine: SystemdMachine) -> None:
     pid = hearing(machine)
-    machine.systemctl("reload", AGENT)
-    wait_for_line(machine, "configuration read again")
+    reads_again(machine, "reload", answer="configuration read again")
     machine.wait(AGENT, ActiveState="active", SubState="running", MainPID=str(pid))
 
 
@@ -208,8 +230,7 @@ def test_reload_of_a_wrong_configuration_changes_nothing(
     machine: SystemdMachine, wrong_configuration: str
 ) -> None:
     pid = hearing(machine)
-    machine.systemctl("reload", AGENT)
-    wait_for_line(machine, "reload: ")
+    reads_again(machine, "reload", answer="reload: ")
     assert wrong_configuration in "\n".join(machine.stdout(AGENT))
     machine.wait(AGENT, ActiveState="active", SubState="running", MainPID=str(pid))
 

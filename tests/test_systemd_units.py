@@ -87,6 +87,7 @@ def test_template_is_the_same_service() -> None:
         return [line for line in lines if line and not line.startswith("#")]
 
     alone, template = (settings(unit) for unit in UNITS)
+    template.remove("Environment=DEVREC_AGENT_INSTANCE=%i")
     differing = [new for old, new in zip(alone, template, strict=True) if old != new]
     assert all("%i" in line for line in differing)
     assert {line.split("=")[0] for line in differing} == {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from agent.capture.device_identity import PREFIXES, identities
+from agent.capture.input_device import NAME_PREFIX, is_index, names_audio_file
 from model.errors import CaptureError
 
 
@@ -85,15 +86,16 @@ def stable_identity(device: InputDevice, inputs: list[InputDevice]) -> str | Non
         inputs: all that are offered.
 
     Returns:
-        an identity, or its name where it is no hardware; ``None`` when only its index tells it
-        from others.
+        an identity, or its name where it is no hardware, as ``portaudio:NAME`` where the name
+        alone would mean something else; ``None`` when only its index tells it from others.
     """
     for token in device.identity:
         if sum(token in other.identity for other in inputs) == 1:
             return token
-    if device.identity or device.name.isdigit() or device.name.startswith(PREFIXES):
+    if device.identity or sum(device.name == other.name for other in inputs) != 1:
         return None
-    return device.name if sum(device.name == other.name for other in inputs) == 1 else None
+    misread = is_index(device.name) or device.name.startswith((NAME_PREFIX, *PREFIXES))
+    return f"{NAME_PREFIX if misread or names_audio_file(device.name) else ''}{device.name}"
 
 
 def find_input(spec: str | None, inputs: list[InputDevice] | None = None) -> InputDevice:
@@ -103,7 +105,7 @@ def find_input(spec: str | None, inputs: list[InputDevice] | None = None) -> Inp
         spec: ``None`` for the default input; digits for an index; an identity (``alsa:PCH``,
             ``alsa:APE,1``, ``usb-path:1-1.2``, ``usb:0d8c:0014``, ``usb:0d8c:0014:SERIAL``), see
             :mod:`agent.capture.device_identity`; else a name, or a part of one (any case) that fits
-            exactly one input.
+            exactly one input, and ``portaudio:`` may stand before it.
         inputs: what to choose from; PortAudio's list by default.
 
     Raises:
@@ -115,20 +117,25 @@ def find_input(spec: str | None, inputs: list[InputDevice] | None = None) -> Inp
     if spec is None:
         return next((device for device in offered if device.is_default), offered[0])
     by_identity = spec.startswith(PREFIXES)
-    if spec.isdigit():
+    if is_index(spec):
         fitting = [device for device in offered if device.index == int(spec)]
     elif by_identity:
         fitting = _with_identity(spec, offered)
     else:
-        fitting = [device for device in offered if device.name == spec] or [
-            device for device in offered if spec.lower() in device.name.lower()
-        ]
+        fitting = _with_name(spec.removeprefix(NAME_PREFIX), offered)
     if len(fitting) == 1:
         return fitting[0]
     listed = ", ".join(_listed(device, offered, by_identity) for device in fitting or offered)
     if fitting:
         raise CaptureError(f"input {spec!r} is ambiguous: {listed}")
     raise CaptureError(f"no input {spec!r}; there are: {listed}")
+
+
+def _with_name(name: str, offered: list[InputDevice]) -> list[InputDevice]:
+    """Inputs of this name; only where there is none, with this in their name, in any case."""
+    exact = [device for device in offered if device.name == name]
+    wanted = name.lower()
+    return exact or [device for device in offered if wanted and wanted in device.name.lower()]
 
 
 def _with_identity(spec: str, offered: list[InputDevice]) -> list[InputDevice]:

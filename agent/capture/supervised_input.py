@@ -13,8 +13,9 @@ from agent.capture.worker_process import CAPTURE_WORKER, WorkerProcess
 from agent.sources import Audio, Gap, SourceItem, SourceState, StateChange, plausible
 from model.errors import CaptureError
 
-OPEN_S = 5.0  #: opening an input may take this long; a frozen sound server blocks for ever
-FIRST_SAMPLE_S = 2.5  #: an open input may take this long to its first sample
+START_S = 30.0  #: a worker may take this long to begin; a small board has just booted
+OPEN_S = 10.0  #: opening an input may take this long; a frozen sound server blocks for ever
+FIRST_SAMPLE_S = 5.0  #: an open input may take this long to its first sample
 FAILED_AFTER_S = 30.0  #: without a sample for this long, reopening counts as failed; it goes on
 
 
@@ -113,7 +114,7 @@ class SupervisedInput:
         try:
             if not self._worker.running and time.monotonic() >= self._respawn_at:
                 self._worker.start()
-                self._deadline = time.monotonic() + OPEN_S
+                self._deadline = time.monotonic() + START_S
                 self._stall_at = float("inf")
             for message in self._worker.read():
                 if isinstance(message, AudioMessage):

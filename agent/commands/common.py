@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from model.errors import DevrecError, MissingDependencyError
+from agent.extras import missing_dependency
+from model.errors import DevrecError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,17 +57,6 @@ ClipsOption = Annotated[
     ),
 ]
 
-#: What to install when a module of an extra is missing.
-_INSTALLS = {
-    "torch": "'devrec-agent[train]'",
-    "lightning": "'devrec-agent[train]'",
-    "sklearn": "'devrec-agent[train]'",
-    "onnx": "'devrec-agent[export]'",
-    "matplotlib": "matplotlib",
-    "paho": "'devrec-agent[service]'",
-    "prometheus_client": "'devrec-agent[service]'",
-}
-
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     """Turn the errors that the program raises on purpose into one line and an exit code."""
@@ -80,11 +70,11 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
                 complain(line)
             raise typer.Exit(error.exit_code) from error
         except ModuleNotFoundError as error:
-            module = (error.name or "").split(".")[0]
-            if module not in _INSTALLS:
+            missing = missing_dependency(error)
+            if missing is None:
                 raise
-            complain(f"this needs {module}, which is missing: pip install {_INSTALLS[module]}")
-            raise typer.Exit(MissingDependencyError.exit_code) from error
+            complain(str(missing))
+            raise typer.Exit(missing.exit_code) from error
         except KeyboardInterrupt as error:
             complain("interrupted")
             builder = sys.modules.get("export.tensorrt_build")  # nothing builds unless it is there

@@ -74,5 +74,6 @@ def _print_table(findings: list[Finding]) -> None:
         table.add_column(title, overflow="fold")
     for finding in findings:
         state = Text(finding.state, style=_COLOURS[finding.state])
-        table.add_row(Text(finding.check), state, Text(finding.found), Text(finding.hint))
+        found = "\n".join((finding.found, *finding.details))
+        table.add_row(Text(finding.check), state, Text(found), Text(finding.hint))
     console().print(table)

@@ -21,7 +21,7 @@ def verify(
 
     A line for each bad one, then how many there are. Files of other names are not looked at. While
     an agent writes into the folder, its newest may be reported as incomplete. Exit code 0 when all
-    are good, 3 when one is not, 1 for a folder that cannot be read.
+    are good, 3 when one is not or there is none at all, 1 for a folder that cannot be read.
     """
     from agent.evidence.store import verify as verify_folder
     from model.errors import AudioError

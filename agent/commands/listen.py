@@ -12,12 +12,7 @@ from agent.commands.common import complain, console, reports_errors
 
 if TYPE_CHECKING:
     from agent.config.settings import Config
-    from agent.configured_agent import ConfiguredAgent
-    from agent.input_stream import LiveReport
-    from agent.outlets.outlet import OutletQueue
-    from agent.service import Service
-
-REFRESH_PER_S = 8  #: of the live view
+    from agent.presentation import Presentation
 
 
 @reports_errors
@@ -97,6 +92,7 @@ def listen(
     """
     from agent.config.loading import load_config
     from agent.configured_agent import ConfiguredAgent
+    from agent.presentation import LinePresentation, ViewPresentation
     from agent.service import Service
     from agent.service_notify import ServiceNotifier
 
@@ -110,7 +106,11 @@ def listen(
     only_shown = bool(source) and config is None
 
     view = not (json_lines or events)
-    presentation = _Presentation(top, view=view, windows=json_lines)
+    presentation: Presentation = (
+        ViewPresentation(console(), complain, top)
+        if view
+        else LinePresentation(complain, top, windows=json_lines)
+    )
 
     def load() -> Config:
         loaded = load_config(config, flags, os.environ)
@@ -120,18 +120,23 @@ def listen(
 
     agent = ConfiguredAgent(presentation.say, fast=fast, watchers=[presentation.on_event])
     notifier = ServiceNotifier()
-    service = Service(agent, load, presentation.say, notifier, patient=not source)
+    service = Service(agent, load, presentation.say, notifier, patient=not source, at_terminal=view)
     presentation.run(service, agent)
 
 
 def _narrowed(config: Config, devices: list[str], *, only_shown: bool) -> Config:
     """The configuration with the inputs given by flag in place of its own, and without outlets if
     they are only to be shown."""
+    from agent.capture.input_device import resolved_device
     from agent.config.settings import InputSection
-    from agent.configured_agent import OUTLET_SECTIONS
+    from agent.outlets.opening import OUTLET_SECTIONS
+    from model.errors import UsageError
 
     changes: dict[str, Any] = {}
+    if "" in devices:
+        raise UsageError("--input must not be empty")
     if devices:
+        devices = [resolved_device(device, Path.cwd()) for device in devices]
         names = _names(devices)
         changes["input"] = tuple(
             InputSection(name=name, device=device)
@@ -146,106 +151,15 @@ def _narrowed(config: Config, devices: list[str], *, only_shown: bool) -> Config
 
 def _names(devices: list[str]) -> list[str]:
     """Names for inputs given by flag: of the file or device, numbered where two are alike."""
+    import itertools
     import re
 
-    from agent.config.settings import names_audio_file
+    from agent.capture.input_device import names_audio_file
 
     names: list[str] = []
     for device in devices:
         stem = Path(device).stem if names_audio_file(device) else device
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:48] or "input"
-        names.append(name if name not in names else f"{name}-{len(names) + 1}")
+        candidates = (f"{name}-{number}" for number in itertools.count(2))
+        names.append(name if name not in names else next(c for c in candidates if c not in names))
     return names
-
-
-class _Presentation:
-    """How the user sees the agent: a live view, or JSON lines on standard output.
-
-    Args:
-        top: candidates to show.
-        view: the live view rather than JSON lines.
-        windows: JSON lines for windows too, not for events alone.
-    """
-
-    def __init__(self, top: int, *, view: bool, windows: bool) -> None:
-        self._top = top
-        self._windows = windows
-        self._view: Any = None
-        self._speaker: Any = None
-        self._out: OutletQueue | None = None
-        self._wanted_view = view
-        self._paced_by_reader = False
-
-    def say(self, line: str) -> None:
-        """Tell the operator one line."""
-        if self._view is not None:
-            self._view.say(line)
-        elif self._speaker is not None:
-            self._speaker(line)
-        else:
-            complain(line)
-
-    def on_event(self, event: Any) -> None:
-        """Take in an event's JSON object."""
-        if self._view is not None:
-            self._view.on_event(event)
-        elif self._out is not None:
-            self._out.offer(event)
-
-    def run(self, service: Service, agent: ConfiguredAgent) -> None:
-        """Run the service and present it."""
-        if self._wanted_view:
-            self._run_view(service, agent)
-        else:
-            self._run_lines(service, agent)
-
-    def _run_view(self, service: Service, agent: ConfiguredAgent) -> None:
-        from rich.live import Live
-
-        from agent.live_view import LiveView
-
-        # Live draws on a thread of its own: a slow terminal does not hold up the listening.
-        live = Live(console=console(), refresh_per_second=REFRESH_PER_S)
-
-        def begin() -> None:
-            self._view = LiveView(agent.engine.description, self._top)
-            live.start()
-
-        def draw(reports: list[LiveReport]) -> None:
-            for report in reports:
-                self._view.update(report)
-            live.update(self._view.render(agent.streams))
-
-        try:
-            service.run(begin, draw)
-        finally:
-            if self._view is not None:
-                live.update(self._view.render(agent.streams))
-            live.stop()
-            self._view = None
-
-    def _run_lines(self, service: Service, agent: ConfiguredAgent) -> None:
-        import time
-
-        from agent.outlets.json_lines import StandardOutput
-        from agent.outlets.outlet import OutletQueue
-        from agent.service import END_S
-        from agent.speaking import Speaker
-
-        self._speaker = speaker = Speaker(complain)
-        out = self._out = OutletQueue(StandardOutput(), speaker)
-
-        def write(reports: list[LiveReport]) -> None:
-            out.check()
-            for report in reports if self._windows else []:
-                out.offer(report.to_dict(self._top))
-            if not any(stream.source.live for stream in agent.streams):
-                out.wait_for_room()  # a file can wait for whoever reads
-
-        try:
-            service.run(lambda: None, write)
-        finally:
-            deadline = time.monotonic() + END_S
-            out.stop(deadline)
-            self._speaker = None
-            speaker.close(deadline)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.config.file import Location, shown
+from agent.config.folders import may, mode_of, why_unwritable
 from agent.config.loading import LoadedConfig
 from agent.config.schema import setting_name
 from agent.config.settings import Config
@@ -95,11 +96,11 @@ def _who_may(path: Path) -> str:
 def _unwritable(config: Config) -> Iterator[Finding]:
     if config.jsonl is not None:
         path = config.jsonl.path
-        if (mode := _mode(path)) is not None and not stat.S_ISREG(mode):
+        if (mode := mode_of(path)) is not None and not stat.S_ISREG(mode):
             yield ("jsonl", "path"), f"{path} is not a file"
-        elif mode is not None and not _may(path, os.W_OK):
+        elif mode is not None and not may(path, os.W_OK):
             yield ("jsonl", "path"), f"{path} cannot be written to"
-        elif why := _why_unwritable(path.parent, made=False):
+        elif why := why_unwritable(path.parent, made=False):
             yield ("jsonl", "path"), why
     folders: dict[Location, Path | None] = {}
     if config.mqtt is not None:
@@ -107,40 +108,8 @@ def _unwritable(config: Config) -> Iterator[Finding]:
     if config.evidence is not None:
         folders["evidence", "folder"] = config.evidence.folder
     for location, folder in folders.items():
-        if folder is not None and (why := _why_unwritable(folder)):
+        if folder is not None and (why := why_unwritable(folder, made=True)):
             yield location, why
-
-
-def _why_unwritable(folder: Path, *, made: bool = True) -> str | None:
-    """Why nothing can be put into a folder. One that is ``made`` when it is missing needs only the
-    folder above."""
-    try:
-        folder.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        if not made:
-            return f"there is no folder {folder}"
-    except OSError as error:
-        return f"{folder} cannot be reached: {error.strerror}"
-    while not os.path.lexists(folder) and folder != folder.parent:
-        folder = folder.parent
-    mode = _mode(folder)
-    if mode is not None and not stat.S_ISDIR(mode):
-        return f"{folder} is not a folder"
-    if mode is None or not _may(folder, os.W_OK | os.X_OK):
-        return f"{folder} cannot be written to"
-    return None
-
-
-def _mode(path: Path) -> int | None:
-    """Kind and permissions; ``None`` for what is not there or cannot be looked at."""
-    try:
-        return path.stat().st_mode
-    except OSError:
-        return None
-
-
-def _may(path: Path, mode: int) -> bool:
-    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _no_program(config: Config) -> Iterator[Finding]:

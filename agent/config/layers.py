@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from agent.capture.input_device import resolved_device
 from agent.config.file import ConfigFile, Location, shown
 from agent.config.schema import kind_of, node_at
-from agent.config.settings import names_audio_file
 
 MAX_DEPTH = 16  #: the schema needs five
 
@@ -152,8 +152,10 @@ def _fit_text(text: str, folder: Path, at: Location) -> str | Unusable:
     is_path = node is not None and kind_of(node) == "path"
     if is_path and not text:
         return Unusable("is empty (expected a path)")
-    is_file = is_path or (_is_device(at) and names_audio_file(text))
-    text = str(folder.absolute() / text) if is_file else text
+    if is_path:
+        text = str(folder.absolute() / text)
+    elif _is_device(at) and text:
+        text = resolved_device(text, folder)
     if any("\ud800" <= c <= "\udfff" for c in text):
         return Unusable("is not UTF-8 text")
     return text

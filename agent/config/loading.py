@@ -22,7 +22,7 @@ from agent.config.file import ConfigFile, Location, read_config_file, shown
 from agent.config.layers import Layer, Origin, file_layer, flag_layer
 from agent.config.merging import merge, origin_at, with_defaults
 from agent.config.settings import Config
-from agent.config.variables import CONFIG_VARIABLE, read_variables
+from agent.config.variables import CONFIG_VARIABLE, instance_layer, read_variables
 from model.errors import ConfigError
 
 SYSTEM_FILE = Path("/etc/devrec-agent/config.toml")
@@ -87,7 +87,8 @@ def load_config(
     problems += variables.problems
     if problems:
         raise ConfigError(*problems)
-    layers = [file_layer(file, rank) for rank, file in enumerate(files, 1)]
+    layers = [layer for layer in (instance_layer(environ),) if layer is not None]
+    layers += [file_layer(file, rank) for rank, file in enumerate(files, 1)]
     layers += [variables.layer, flag_layer(flags)]
     config, origins = _validated(layers)
     warnings += variables.warnings

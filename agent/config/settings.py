@@ -10,17 +10,19 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from agent.capture.input_device import names_audio_file
 from agent.events import ALARMS, EventKind
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Megabytes = Annotated[int, Field(ge=1, le=1_000_000)]
+LONGEST_NAME = 64
 #: Goes into topics, labels and file names. ``expected`` is what error messages say.
 Name = Annotated[
     str,
     Field(
         min_length=1,
-        max_length=64,
+        max_length=LONGEST_NAME,
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$",
         json_schema_extra={
             "expected": "1 to 64 letters, digits, dots, dashes or underscores, "
@@ -29,17 +31,20 @@ Name = Annotated[
     ),
 ]
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+#: No @: the user and password before it would go into messages and logs.
+_HOST_PATTERN = r"^[^\s/@]+$"
 
 
-def names_audio_file(device: str) -> bool:
-    """Whether ``device`` of an input means a file: it has a folder or the suffix of audio."""
-    return "/" in device or Path(device).suffix.lower() in AUDIO_SUFFIXES
+def name_of_machine(instance: str = "") -> str:
+    """The host's name, as a :data:`Name`; followed by a dash and the instance, where there are
+    several agents. What a name may not have becomes a dash."""
+    ending = f"-{_name_part(instance)}"[:LONGEST_NAME] if instance else ""
+    host = _name_part(platform.node()).lstrip(".-")[: LONGEST_NAME - len(ending)]
+    return f"{host}{ending}".lstrip(".-") or "agent"
 
 
-def _name_of_machine() -> str:
-    """The host's name, as a :data:`Name`."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", platform.node()).lstrip(".-")[:64] or "agent"
+def _name_part(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text)
 
 
 class Section(BaseModel):
@@ -52,8 +57,9 @@ class AgentSection(Section):
     """The agent as a whole."""
 
     name: Name = Field(
-        default_factory=_name_of_machine,
-        description="Name of this agent in events and topics; the host's name by default.",
+        default_factory=name_of_machine,
+        description="Name of this agent in events and topics, no other agent's; the host's name by "
+        "default, with -INSTANCE behind it where $DEVREC_AGENT_INSTANCE is set.",
     )
     model: Path | None = Field(
         default=None,
@@ -141,8 +147,9 @@ class InputSection(Section):
     device: str | None = Field(
         default=None,
         min_length=1,
-        description="As `devrec-agent devices` lists it: name, part of a name or index; or an "
-        "audio file. The default input without it.",
+        description="As `devrec-agent devices` lists it: identity, name, part of a name or index; "
+        "or an audio file: what has a slash or a suffix such as .wav, or is a file. A name that "
+        "looks like something else is written portaudio:NAME. The default input without it.",
     )
     rate_hz: Annotated[int, Field(ge=2_000, le=768_000)] | None = Field(
         default=None, description="Rate to capture at; the input's own without it."
@@ -153,9 +160,10 @@ class InputSection(Section):
 
     @property
     def audio_file(self) -> Path | None:
-        """``device`` when it means a file."""
-        is_file = self.device is not None and names_audio_file(self.device)
-        return Path(str(self.device)) if is_file else None
+        """``device`` when it means a file, see :mod:`agent.capture.input_device`."""
+        if self.device is None or not names_audio_file(self.device):
+            return None
+        return Path(self.device)
 
 
 class JsonLinesSection(Section):
@@ -173,9 +181,11 @@ class JsonLinesSection(Section):
 class MqttSection(Section):
     """An MQTT broker. Events wait on disk until it has acknowledged them."""
 
-    host: Annotated[str, Field(max_length=255, pattern=r"^[^\s/]+$")] = Field(
+    host: Annotated[str, Field(max_length=255, pattern=_HOST_PATTERN)] = Field(
         description="Name or address of the broker.",
-        json_schema_extra={"expected": "a host name or address"},
+        json_schema_extra={
+            "expected": "a host name or address; user and password go into credentials_file"
+        },
     )
     port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         default=None, description="TCP port; without it 8883 with TLS, 1883 without."
@@ -241,7 +251,7 @@ class MqttSection(Section):
 class PrometheusSection(Section):
     """The metrics endpoint. Nothing protects it: better left on this machine."""
 
-    address: Annotated[str, Field(max_length=255, pattern=r"^[^\s/]+$")] = Field(
+    address: Annotated[str, Field(max_length=255, pattern=_HOST_PATTERN)] = Field(
         default="127.0.0.1",
         description="Address of this machine to listen on.",
         json_schema_extra={"expected": "an address of this machine"},

@@ -13,7 +13,7 @@ from agent.config.settings import Config
 
 Note = Callable[[Location], str]  #: what to say behind a value: where it came from
 
-WIDTH = 96
+WIDTH = 78
 
 
 def config_text(config: Config, note: Note) -> str:
@@ -69,7 +69,7 @@ def _headed(head: str, values: Mapping[str, Any], at: Location, note: Note) -> I
 
 def _comment(node: Mapping[str, Any]) -> list[str]:
     words = str(node.get("description", "")).replace("``", "`")
-    return [f"# {line}" for line in textwrap.wrap(words, WIDTH)]
+    return [f"# {line}" for line in textwrap.wrap(words, WIDTH - 2)]
 
 
 def _dotted(location: Location) -> str:

@@ -13,9 +13,12 @@ from typing import Any
 from agent.config.file import Location, shown
 from agent.config.layers import Layer, Unusable, named_layer
 from agent.config.schema import Kind, expected, kind_of, node_at, properties
+from agent.config.settings import name_of_machine
 
 PREFIX = "DEVREC_AGENT_"
 CONFIG_VARIABLE = "DEVREC_AGENT_CONFIG"
+#: What tells one agent of this machine from the others; goes into its default name.
+INSTANCE_VARIABLE = "DEVREC_AGENT_INSTANCE"
 #: Older than the configuration file.
 SHORT_NAMES: Mapping[str, Location] = {
     "DEVREC_AGENT_MODEL": ("agent", "model"),
@@ -68,6 +71,16 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
     return Variables(named_layer(called, given, "variable"), problems, warnings)
 
 
+def instance_layer(environ: Mapping[str, str]) -> Layer | None:
+    """The default name of one of several agents on this machine, below all files: each needs a name
+    of its own, or they fight at the broker."""
+    instance = environ.get(INSTANCE_VARIABLE)
+    if not instance:
+        return None
+    at: Location = ("agent", "name")
+    return named_layer({at: INSTANCE_VARIABLE}, {at: name_of_machine(instance)}, "variable")
+
+
 def _strangers(
     environ: Mapping[str, str], names: Mapping[str, Location]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -79,7 +92,7 @@ def _strangers(
     from export.cuda_runtime import LIBRARY_VARIABLE
     from export.tensorrt_engine import TRUST_VARIABLE
 
-    known = {*names, CONFIG_VARIABLE, LIBRARY_VARIABLE, TRUST_VARIABLE}
+    known = {*names, CONFIG_VARIABLE, INSTANCE_VARIABLE, LIBRARY_VARIABLE, TRUST_VARIABLE}
     sections = tuple(f"{PREFIX}{section.upper()}_" for section in properties(node_at(()) or {}))
     problems, warnings = [], []
     for name in sorted(environ):

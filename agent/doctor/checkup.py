@@ -15,13 +15,9 @@ from typing import Any
 from agent.doctor.child import Answer, ProbeFailed, ask
 from agent.doctor.engine import gpu_finding, model_finding, onnxruntime_finding, tensorrt_finding
 from agent.doctor.finding import Finding
-from agent.doctor.setup import Setup, read_setup
-from agent.doctor.sound import (
-    hardware_in_use,
-    inputs_finding,
-    level_finding,
-    portaudio_finding,
-)
+from agent.doctor.hardware_in_use import hardware_in_use, held_by_agent
+from agent.doctor.setup import ExaminedInput, Setup, read_setup
+from agent.doctor.sound import inputs_finding, level_finding, portaudio_finding
 from agent.doctor.system import (
     clock_finding,
     packages_finding,
@@ -67,7 +63,10 @@ def examine(
         configuration,
         portaudio_finding(inputs),
         inputs_finding(inputs, in_use),
-        *(level_finding(name, level, rate, in_use) for name, level in levels.items()),
+        *(
+            level_finding(one, level, rate, in_use, held_by_agent(one.device, inputs, in_use))
+            for one, level in levels
+        ),
         _guarded("sound permission", sound_permission_finding),
         onnxruntime_finding(onnxruntime, needed=Path(setup.model or "").suffix != ".plan"),
         tensorrt_finding(tensorrt, needs_gpu),
@@ -79,17 +78,20 @@ def examine(
     ]
 
 
-def _listen(setup: Setup) -> tuple[Answer | ProbeFailed, dict[str, Answer | ProbeFailed]]:
+def _listen(
+    setup: Setup,
+) -> tuple[Answer | ProbeFailed, list[tuple[ExaminedInput, Answer | ProbeFailed]]]:
     """PortAudio's inputs, and the level of each that is examined, one after the other: PortAudio
     does not list what is open."""
     inputs = _ask("inputs", {}, INPUTS_S)
-    levels: dict[str, Answer | ProbeFailed] = {}
+    levels: list[tuple[ExaminedInput, Answer | ProbeFailed]] = []
     for one in setup.inputs:
         if one.is_file or not isinstance(inputs, ProbeFailed):
             request = {"device": one.device, "rate_hz": one.rate_hz, "is_file": one.is_file}
-            levels[one.name] = _ask("level", request, LEVEL_S)
+            levels.append((one, _ask("level", request, LEVEL_S)))
         else:  # it would hang or crash in the same way
-            levels[one.name] = ProbeFailed("untested", "not tested: the inputs cannot be listed")
+            failed = ProbeFailed("untested", "not tested: the inputs cannot be listed")
+            levels.append((one, failed))
     return inputs, levels
 
 
@@ -106,7 +108,7 @@ def _folder_findings(setup: Setup) -> list[Finding]:
     answer = _ask("folders", {"folders": [asdict(one) for one in setup.folders]}, FOLDERS_S)
     if isinstance(answer, ProbeFailed):
         return [Finding("folders", "problem", str(answer), "a network drive that is down?")]
-    return [Finding(**values) for values in answer["findings"]]
+    return [Finding.from_dict(values) for values in answer["findings"]]
 
 
 def _ask(probe: str, request: Answer, timeout_s: float) -> Answer | ProbeFailed:

@@ -21,16 +21,23 @@ class Finding:
             cannot do its work.
         found: what was found, in a line.
         hint: what to do about it; empty when there is nothing to do.
+        details: the single things of which ``found`` gives the sum, a line each.
     """
 
     check: str
     state: State
     found: str
     hint: str = ""
+    details: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON object."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Finding:
+        """The finding that :meth:`to_dict` has written."""
+        return cls(**{**values, "details": tuple(values["details"])})
 
 
 def worst(findings: list[Finding]) -> State:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.doctor.finding import Finding
+from agent.capture.input_device import names_audio_file, resolved_device
+from agent.doctor.finding import Finding, State
 from model.errors import ConfigError, DevrecError
 
 if TYPE_CHECKING:
@@ -86,30 +86,24 @@ def read_setup(
     except DevrecError as error:
         lines = error.lines if isinstance(error, ConfigError) else (str(error),)
         hint = "mend it; the other checks go by the defaults"
-        finding = Finding("configuration", "problem", "; ".join(lines), hint)
+        found = f"{len(lines)} mistake{'s' if len(lines) > 1 else ''}"
+        finding = Finding("configuration", "problem", found, hint, lines)
     except Exception as error:  # whatever it is, the rest can still be examined
         found = f"the check failed: {type(error).__name__}: {' '.join(str(error).split())}"
         finding = Finding("configuration", "problem", found)
     else:
         read = ", ".join(map(str, loaded.files)) or "no file, the defaults"
-        words = "; ".join((read, *loaded.warnings))
-        finding = Finding("configuration", "warning" if loaded.warnings else "ok", words)
+        state: State = "warning" if loaded.warnings else "ok"
+        finding = Finding("configuration", state, read, details=loaded.warnings)
     if input is not None:
         setup = _with_input(setup, input)
     return finding, setup
 
 
 def _setup_of(config: Config, environ: Mapping[str, str]) -> Setup:
-    from agent.config.settings import names_audio_file
-
     agent = config.agent
     inputs = tuple(
-        ExaminedInput(
-            entry.name,
-            entry.device,
-            entry.rate_hz,
-            entry.device is not None and names_audio_file(entry.device),
-        )
+        ExaminedInput(entry.name, entry.device, entry.rate_hz, entry.audio_file is not None)
         for entry in config.input
     )
     return Setup(
@@ -146,8 +140,7 @@ def _folders(config: Config, environ: Mapping[str, str]) -> tuple[ExaminedFolder
 
 def _with_input(setup: Setup, device: str) -> Setup:
     """Only this input is examined; as configured, where it is."""
-    configured = tuple(one for one in setup.inputs if device in (one.name, one.device))
-    is_file = os.sep in device or Path(device).is_file()
-    return replace(
-        setup, inputs=configured[:1] or (ExaminedInput(device, device, is_file=is_file),)
-    )
+    resolved = resolved_device(device, Path.cwd())
+    configured = [one for one in setup.inputs if device == one.name or resolved == one.device]
+    given = ExaminedInput(device, resolved, is_file=names_audio_file(resolved))
+    return replace(setup, inputs=(next(iter(configured), given),))

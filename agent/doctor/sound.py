@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent.capture.device_identity import PROC_ASOUND, card_identity, hardware_of
 from agent.doctor.child import Answer, ProbeFailed
 from agent.doctor.finding import Finding, State
+from agent.doctor.hardware_in_use import HardwareInUse
+from agent.doctor.setup import ExaminedInput
 from agent.signal_checks import WARNINGS
 
 #: What to do when PortAudio takes the process down, or hangs.
@@ -47,18 +47,20 @@ def portaudio_finding(answer: Answer | ProbeFailed) -> Finding:
     return Finding("PortAudio", "ok", f"{answer['version']} ({answer['library']})")
 
 
-def inputs_finding(answer: Answer | ProbeFailed, in_use: list[str]) -> Finding:
+def inputs_finding(answer: Answer | ProbeFailed, in_use: list[HardwareInUse]) -> Finding:
     """How many inputs there are, and what a configuration should call them.
 
     Args:
         answer: of :func:`inputs`.
-        in_use: of :func:`hardware_in_use`.
+        in_use: hardware that is not listed because it is open.
     """
     if isinstance(answer, ProbeFailed):
         return Finding("inputs", "problem", "cannot be listed")
     offered: list[dict[str, Any]] = answer["inputs"]
-    not_listed = f"not listed while in use: {'; '.join(in_use)}" if in_use else ""
+    not_listed = f"not listed while in use: {_listed(in_use)}" if in_use else ""
     if not offered:
+        if any(one.by_agent for one in in_use):
+            return Finding("inputs", "ok", f"none but what is in use: {_listed(in_use)}")
         hint = not_listed or "plug one in; `arecord -l` shows what the kernel sees"
         return Finding("inputs", "problem", "none", hint)
     names = [
@@ -70,21 +72,28 @@ def inputs_finding(answer: Answer | ProbeFailed, in_use: list[str]) -> Finding:
 
 
 def level_finding(
-    name: str, answer: Answer | ProbeFailed, model_rate_hz: int | None, in_use: list[str]
+    one: ExaminedInput,
+    answer: Answer | ProbeFailed,
+    model_rate_hz: int | None,
+    in_use: list[HardwareInUse],
+    held: HardwareInUse | None,
 ) -> Finding:
     """Whether an input delivers sound that can be judged.
 
     Args:
-        name: of the input.
+        one: the input.
         answer: of :func:`agent.doctor.level_test.level`.
         model_rate_hz: rate that the model works at, if known.
-        in_use: of :func:`hardware_in_use`.
+        in_use: hardware that is not listed because it is open.
+        held: what of it the input means, if an agent has that open.
     """
-    check = f"level of {name}"
+    check = f"level of {one.name}"
     if isinstance(answer, ProbeFailed):
+        if answer.kind == "refused" and held is not None:
+            return Finding(check, "ok", f"in use by the agent, not tested: {held}")
         hint = _HINTS[answer.kind]
-        if answer.kind == "refused":
-            hint = f"in use: {'; '.join(in_use)}" if in_use else "`devrec-agent devices` lists all"
+        if answer.kind == "refused" and not one.is_file:
+            hint = f"in use: {_listed(in_use)}" if in_use else "`devrec-agent devices` lists all"
         return Finding(check, "problem", str(answer), hint)
     decibel, rate = answer["level_dbfs"], answer["sample_rate_hz"]
     level = "no signal" if decibel is None else f"{decibel:.1f} dBFS"
@@ -107,44 +116,8 @@ def level_finding(
     return Finding(check, state, "; ".join(found), "; ".join(hints))
 
 
-def hardware_in_use(
-    answer: Answer | ProbeFailed, proc_asound: Path = PROC_ASOUND, proc: Path = Path("/proc")
-) -> list[str]:
-    """Capture devices of the kernel's that PortAudio does not list because they are open.
-
-    Args:
-        answer: of :func:`inputs`.
-        proc_asound: where ALSA describes its cards.
-        proc: where the kernel describes processes.
-    """
-    offered = [] if isinstance(answer, ProbeFailed) else answer["inputs"]
-    listed = {hardware_of(one["name"]) for one in offered}
-    found = []
-    for card, device, owner in _open_devices(proc_asound):
-        if (card, device) not in listed:
-            card_id = card_identity(card, proc_asound).card_id
-            program = _program(owner, proc)
-            found.append(f"hw:{card},{device} ({card_id}) by {program}, process {owner}")
-    return found
-
-
-def _open_devices(proc_asound: Path) -> Iterator[tuple[int, int, int]]:
-    """Card, device and owner of every capture device that is open."""
-    for status in sorted(proc_asound.glob("card[0-9]*/pcm[0-9]*c/sub[0-9]*/status")):
-        place = re.search(r"card(\d+)/pcm(\d+)c/", str(status))
-        try:
-            owner = re.search(r"^owner_pid\s*:\s*(\d+)", status.read_text(), re.MULTILINE)
-        except OSError:
-            continue
-        if place and owner:
-            yield int(place[1]), int(place[2]), int(owner[1])
-
-
-def _program(process: int, proc: Path) -> str:
-    try:
-        return (proc / str(process) / "comm").read_text().strip() or "?"
-    except OSError:
-        return "?"
+def _listed(in_use: list[HardwareInUse]) -> str:
+    return "; ".join(map(str, in_use))
 
 
 def _library() -> str:

@@ -13,15 +13,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from agent.config.folders import nearest_there, why_unwritable
+from agent.disk import MEGABYTE
 from agent.doctor.child import Answer
 from agent.doctor.finding import Finding
+from agent.extras import SECTION_MODULES, SERVICE_EXTRA
 
 DEV_SND = Path("/dev/snd")
 FIRST_YEAR, LAST_YEAR = 2025, 2100  #: a clock outside was never set
-BYTES_PER_MB = 1_000_000
-
-#: Optional packages: the section of the configuration that needs each, and what to install.
-PACKAGES = {"paho.mqtt.client": ("mqtt", "paho-mqtt"), "prometheus_client": ("prometheus", "")}
 
 #: systemd's limit: the kernel's estimate of the clock's error, while nobody keeps it right, grows
 #: to this many microseconds. The kernel's own flag is also set where only its RTC is left alone.
@@ -84,26 +83,27 @@ def folder_finding(setting: str, folder: Path, quota_mb: int | None, *, makes: b
         quota_mb: megabytes that the agent may fill there.
         makes: whether the agent makes it.
     """
-    existing = folder
-    while makes and not existing.exists() and existing != existing.parent:
-        existing = existing.parent
+    hint = "make it, or give it to the agent's user"
+    if why := why_unwritable(folder, made=makes):
+        return Finding(setting, "problem", f"{why} (as {_user()})", hint)
+    existing = nearest_there(folder)
     try:
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(bytes(4096))
             file.flush()
             os.fsync(file.fileno())
         free = shutil.disk_usage(existing).free
-        with os.scandir(folder if existing == folder else existing) as entries:
+        with os.scandir(existing) as entries:
             used = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
     except OSError as error:
         found = f"{folder}: {error.strerror or error} (as {_user()})"
-        return Finding(setting, "problem", found, "make it, or give it to the agent's user")
+        return Finding(setting, "problem", found, hint)
     if existing != folder:
         used = 0
-    words = f"{folder}: writable, {free / BYTES_PER_MB:.0f} MB free"
+    words = f"{folder}: writable, {free / MEGABYTE:.0f} MB free"
     if existing != folder:
         words += ", will be made"
-    if quota_mb is not None and free + used < quota_mb * BYTES_PER_MB:
+    if quota_mb is not None and free + used < quota_mb * MEGABYTE:
         hint = f"make room for {quota_mb} MB, or lower its limit"
         return Finding(setting, "warning", words, hint)
     return Finding(setting, "ok", words)
@@ -136,7 +136,7 @@ def packages_finding(sections: frozenset[str]) -> Finding:
         sections: tables that the configuration has.
     """
     present, missing, needed = [], [], []
-    for module, (section, _) in PACKAGES.items():
+    for section, module in SECTION_MODULES.items():
         try:
             importlib.import_module(module)
         except ImportError:
@@ -151,7 +151,7 @@ def packages_finding(sections: frozenset[str]) -> Finding:
         if names
     )
     if needed:
-        hint = "pip install 'devrec-agent[service]'"
+        hint = f"pip install {SERVICE_EXTRA}"
         return Finding("optional packages", "problem", found, hint)
     return Finding("optional packages", "ok", found)
 

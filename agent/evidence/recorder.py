@@ -27,6 +27,8 @@ Samples = npt.NDArray[np.float32]
 #: How much later than its last sample an event may come, and how much longer than the time that
 #: they take its following samples are waited for.
 SLACK_S = 5.0
+#: Events that may come where nothing is heard: that there is no audio of them is no loss.
+UNHEARD_KINDS = ("started", "input_state", "audio_lost", "audio_restored", "gap", "ended")
 _STEP_S = 1.0  #: samples of this long are taken at once; less than the slack
 
 
@@ -131,7 +133,7 @@ class EvidenceRecorder:
             return
         entry = self._inputs.get(str(event["input"]))
         if entry is None:
-            self._writer.lose(f"no audio of input {event['input']!r} was heard")
+            self._lose(event, f"no audio of input {event['input']!r} was heard")
             return
         section, rate, end = self._section, entry.sample_rate_hz, int(event["end_sample"])
         entry.wanted.append(
@@ -175,6 +177,10 @@ class EvidenceRecorder:
         excerpt = entry.audio.excerpt(wanted.first, wanted.end)
         if excerpt is None:
             event = wanted.event
-            self._writer.lose(f"nothing was heard around {event['event']} of {event['input']}")
+            self._lose(event, f"nothing was heard around {event['event']} of {event['input']}")
             return
         self._writer.offer(Evidence(wanted.event, excerpt, entry.sample_rate_hz))
+
+    def _lose(self, event: Mapping[str, Any], why: str) -> None:
+        if event["event"] not in UNHEARD_KINDS:
+            self._writer.lose(why)

@@ -27,7 +27,10 @@ class Hook:
     of it in ``DEVREC_EVENT``, ``DEVREC_INPUT``, ``DEVREC_DEVICE``, ``DEVREC_PROBABILITY`` and
     ``DEVREC_ID`` (empty where there is nothing).
 
-    It runs in ``/`` and in a process group of its own, one at a time. What it prints goes nowhere;
+    It runs in ``/`` and in a process group of its own, one at a time. When it has ended, whatever
+    it leaves behind in its group is killed at once: an event every few seconds, for months, must
+    not gather processes. Work that shall go on needs a group of its own (``setsid``). What it
+    prints goes nowhere;
     what it writes to standard error goes where the agent's own does.
 
     Args:
@@ -64,12 +67,10 @@ class Hook:
         except OSError as error:
             raise DevrecError(f"cannot be run: {error.strerror}") from error
         started = time.monotonic()
-        status = None
         try:
             status = self._wait(process, json.dumps(event, ensure_ascii=False).encode(), started)
         finally:
-            if status is None:
-                _kill_group(process)
+            _kill_group(process)
         if status is None:
             ends = time.monotonic() >= self._deadline
             raise DevrecError(f"killed: {'the agent ends' if ends else 'it takes too long'}")
@@ -119,7 +120,11 @@ def _environment(event: EventObject) -> dict[str, str]:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program with all that it has started."""
-    with contextlib.suppress(ProcessLookupError):  # it has ended just now
+    """Kill a program, or what it has left behind, and wait for the program.
+
+    The number of a program that has ended still names its group; if nothing is left of that, the
+    number is free, but it is the last one that the kernel gives to another.
+    """
+    with contextlib.suppress(ProcessLookupError):  # nothing is left
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

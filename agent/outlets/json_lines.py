@@ -10,7 +10,7 @@ import stat
 import time
 from pathlib import Path
 
-from agent.outlets.disk import MEGABYTE, is_full
+from agent.disk import MEGABYTE, is_full, is_in_place
 from agent.outlets.outlet import EventObject, ReceiverGoneError, Say
 from agent.outlets.troubles import Troubles
 from model.errors import DevrecError
@@ -82,7 +82,7 @@ class JsonLinesFile:
 
     Each line is on the disk when ``deliver`` returns. A line that a power cut has torn is cut off
     when the file is opened; one that a full disk has torn is cut off at once. A file that somebody
-    moves away or deletes is begun anew.
+    moves away or deletes is begun anew. A new one cannot be read by everybody (0640).
 
     Args:
         path: the file; its folder must exist.
@@ -142,17 +142,13 @@ class JsonLinesFile:
         """The open file and its size."""
         if self._descriptor is not None:
             opened = os.fstat(self._descriptor)
-            try:
-                named = self._path.stat()
-            except FileNotFoundError:
-                named = None
-            if named is not None and (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino):
+            if is_in_place(self._path, opened):
                 return self._descriptor, opened.st_size
         return self._open()
 
     def _open(self) -> tuple[int, int]:
         self.close(time.monotonic())
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise DevrecError(f"{self._path}: not a regular file")

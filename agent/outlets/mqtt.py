@@ -27,8 +27,18 @@ from model.errors import DevrecError
 if TYPE_CHECKING:
     from agent.config.settings import MqttSection
 
-#: Events after which another device, or none, is the one heard.
-DEVICE_KINDS = ("device_identified", "device_changed", "unknown", "silence", "audio_lost")
+#: Events after which another device, or none, is the one heard: that which the event names.
+#: ``started`` is among them for what an earlier run has left at the broker.
+DEVICE_KINDS = (
+    "started",
+    "device_identified",
+    "device_changed",
+    "unknown",
+    "silence",
+    "audio_lost",
+    "audio_restored",
+    "ended",
+)
 
 BACKOFF_S = 0.5  #: first pause before another attempt to connect; doubles
 STABLE_S = 10.0  #: a connection that lasted so long begins a new series of pauses
@@ -112,7 +122,7 @@ class MqttOutlet:
 
     def _work(self) -> None:
         attempts = 0
-        while True:
+        while not self._over():
             last = self._ending.is_set()
             begun = time.monotonic()
             try:
@@ -121,7 +131,8 @@ class MqttOutlet:
                 self._mqtt5 = False
                 continue
             except DevrecError as error:
-                self._troubles.report(str(error), f"; {self._spool.waiting} events wait")
+                if not self._over():  # else it is nobody's trouble any more
+                    self._troubles.report(str(error), f"; {self._spool.waiting} events wait")
             except Exception as error:  # a mistake of ours must not end the deliveries for months
                 self._troubles.report(f"{type(error).__name__}: {error}")
             else:
@@ -132,6 +143,11 @@ class MqttOutlet:
             pause_s = min(self._settings.reconnect_max_s, BACKOFF_S * 2 ** min(attempts, 16))
             # Not all at once: the broker has lost the whole fleet.
             self._pause(pause_s * random.uniform(0.5, 1.0))
+
+    def _over(self) -> bool:
+        """Whether the time to close is over: another outlet may be connected in this one's place,
+        and a second connection of the same name would throw it out."""
+        return time.monotonic() >= self._deadline
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -148,7 +164,7 @@ class MqttOutlet:
         """
         status = f"{self._base}/status"
         connection = BrokerConnection(
-            self._settings, self._client_id, status, self._mqtt5, self._wake
+            self._settings, self._client_id, status, self._mqtt5, self._wake, self._over
         )
         try:
             left_s = self._deadline - time.monotonic()

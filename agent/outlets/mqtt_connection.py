@@ -6,6 +6,7 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agent.outlets.mqtt_security import read_credentials, tls_context
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 5.0  #: for each of: TCP, TLS, the broker's answer
 MOST_UNACKNOWLEDGED = 20  #: messages; a broker may ask for fewer
 UNACKNOWLEDGED_S = 30.0  #: a broker that acknowledges nothing for so long is given up
+LOOK_S = 0.2  #: how often it is seen, while the broker answers, whether the agent ends meanwhile
 IDLE_S = 1.0  #: longest wait in one turn: keep-alives are due in between
 SESSION_TAKEN_OVER = 142  #: reason code of MQTT 5
 UNSUPPORTED_VERSION = 132
@@ -30,6 +32,7 @@ UNAUTHORISED = (134, 135)
 _CLOSED_EARLY = (
     "closes the connection before it answers: does it expect TLS, or a client certificate?"
 )
+_TOO_LATE = "was not reached before the end"
 
 
 class BrokerError(DevrecError):
@@ -58,6 +61,7 @@ class BrokerConnection:
         will_topic: where the broker says ``offline`` (retained) when the connection is lost.
         mqtt5: MQTT 5, which says why something is refused; else MQTT 3.1.1.
         wake: file descriptor that ends ``turn`` when it becomes readable; read by the caller.
+        over: whether it is too late to introduce oneself to the broker; asked while it is opened.
 
     Attributes:
         acknowledged: message ids that were acknowledged; emptied by the caller.
@@ -65,7 +69,13 @@ class BrokerConnection:
     """
 
     def __init__(
-        self, settings: MqttSection, client_id: str, will_topic: str, mqtt5: bool, wake: int
+        self,
+        settings: MqttSection,
+        client_id: str,
+        will_topic: str,
+        mqtt5: bool,
+        wake: int,
+        over: Callable[[], bool],
     ) -> None:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -74,6 +84,7 @@ class BrokerConnection:
         self.may_send = MOST_UNACKNOWLEDGED
         self._settings = settings
         self._wake = wake
+        self._over = over
         self._connected = False
         self._in_flight = 0
         self._progress = 0.0  # when something was sent on an idle line, or acknowledged
@@ -87,6 +98,7 @@ class BrokerConnection:
             reconnect_on_failure=False,
         )
         self._client.will_set(will_topic, "offline", qos=1, retain=True)
+        self._client.on_socket_open = self._on_socket_open
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
@@ -113,9 +125,11 @@ class BrokerConnection:
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
             raise BrokerError(_explained(error, timeout_s)) from error
         while not self._connected:
+            if self._over():
+                raise BrokerError(_TOO_LATE)
             if time.monotonic() >= deadline:
                 raise BrokerError(f"does not answer within {timeout_s:.0f} s")
-            self.turn(deadline - time.monotonic())
+            self.turn(min(LOOK_S, deadline - time.monotonic()), wakeable=False)
 
     def publish(self, topic: str, payload: str, retain: bool = False) -> int:
         """Send a message with QoS 1; waits while the broker takes no more unacknowledged ones.
@@ -124,7 +138,7 @@ class BrokerConnection:
             Its id, which appears in ``acknowledged`` later.
         """
         while self._in_flight >= self.may_send:
-            self.turn(IDLE_S)
+            self.turn(IDLE_S, wakeable=False)
         if self._in_flight == 0:
             self._progress = time.monotonic()
         self._in_flight += 1
@@ -132,15 +146,22 @@ class BrokerConnection:
         self._check(info.rc)
         return info.mid
 
-    def turn(self, timeout_s: float) -> None:
-        """Wait until something happens, at most ``timeout_s``, and see to it."""
+    def turn(self, timeout_s: float, *, wakeable: bool = True) -> None:
+        """Wait until something happens, at most ``timeout_s``, and see to it.
+
+        Args:
+            timeout_s: seconds to wait.
+            wakeable: whether ``wake`` ends it; without that where it is not read in between, since
+                it stays readable.
+        """
         sock: Any = self._client.socket()
         if sock is None:
             raise BrokerError(self._failure or "the connection is lost")
         # What TLS has decrypted already does not make the socket readable.
         pending = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
         poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
+        if wakeable:
+            poll.register(self._wake, select.POLLIN)
         writing = select.POLLOUT if self._client.want_write() else 0
         poll.register(sock, select.POLLIN | writing)
         wait_s = 0.0 if pending else max(0.0, min(timeout_s, IDLE_S))
@@ -174,6 +195,11 @@ class BrokerConnection:
         if code != 0:
             lost = "the connection is lost" if self._connected else _CLOSED_EARLY
             raise BrokerError(lost)
+
+    def _on_socket_open(self, client: Client, userdata: object, sock: object) -> None:
+        # A resolver may have hung for minutes, and the broker has not been told our name yet.
+        if self._over():
+            raise BrokerError(_TOO_LATE)
 
     def _on_connect(
         self,

@@ -1,105 +1,78 @@
-"""From the configuration to running outlets."""
+"""From the configuration to a running outlet."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.live_figures import InputFigures
-from agent.outlets.outlet import OutletQueue, Say
-from model.errors import MissingDependencyError
+from agent.extras import missing_dependency
+from agent.outlets.context import OutletContext
+from agent.outlets.outlet import Outlet, OutletQueue, Say
+from model.errors import ConfigError
 
 if TYPE_CHECKING:
     from agent.config.settings import Config, MqttSection
-    from agent.outlets.mqtt import MqttOutlet
-    from agent.outlets.prometheus import PrometheusEndpoint
 
-PACKAGES = ("paho", "prometheus_client")  #: of the extra ``service``
+#: Sections of the configuration that each describe an outlet.
+OUTLET_SECTIONS = ("jsonl", "mqtt", "prometheus", "hook")
 
 
-def open_outlets(
-    config: Config,
-    say: Say,
-    figures: Callable[[], list[InputFigures]],
-    *,
-    engine: str = "",
-    model: str = "",
-    other_queues: Callable[[], list[OutletQueue]] = list,
-) -> list[OutletQueue]:
-    """Open all outlets of a configuration, the metrics endpoint among them; all of them or none.
+def open_outlet(section: str, config: Config, say: Say, context: OutletContext) -> OutletQueue:
+    """Open the outlet that a section of the configuration describes.
 
     Args:
+        section: one of :data:`OUTLET_SECTIONS`; the configuration has it.
         config: the configuration.
         say: tells the operator one line; called from many threads, must not wait.
-        figures: the inputs' figures, read when metrics are asked for.
-        engine: description of the engine, for the metrics.
-        model: the model's name, for the metrics.
-        other_queues: outlets opened elsewhere whose figures belong into the metrics too.
+        context: what the outlet may ask.
 
     Returns:
-        The outlets; each is to be stopped by the caller.
+        The outlet; to be stopped by the caller.
 
     Raises:
-        DevrecError: one cannot be opened: a file, an address or a spool in use, say.
-        MissingDependencyError: one needs a package that is not installed.
+        DevrecError: it cannot be opened: a file, an address or a spool in use, say.
+        MissingDependencyError: it needs a package that is not installed.
+        ConfigError: its settings cannot be used.
     """
-    queues: list[OutletQueue] = []
-
-    def all_queues() -> list[OutletQueue]:
-        others = other_queues()
-        return [*queues, *(queue for queue in others if queue not in queues)]
-
+    kinds = None
+    if section == "hook" and config.hook is not None:
+        kinds = config.hook.events
+    elif section == "prometheus":
+        kinds = ()
     try:
-        for queue in _opened(config, say, figures, all_queues, engine, model):
-            queues.append(queue)
-    except BaseException as error:
-        deadline = time.monotonic() + 1.0
-        for queue in queues:
-            queue.begin_stop(deadline)
-        for queue in queues:
-            queue.stop(deadline)
-        package = (getattr(error, "name", None) or "").split(".")[0]
-        if isinstance(error, ModuleNotFoundError) and package in PACKAGES:
-            raise MissingDependencyError(
-                f"this needs {package}, which is missing: pip install 'devrec-agent[service]'"
-            ) from error
-        raise
-    return queues
+        outlet = _outlet(section, config, say, context)
+    except ModuleNotFoundError as error:
+        missing = missing_dependency(error)
+        if missing is None:
+            raise
+        raise missing from error
+    return OutletQueue(outlet, say, kinds=kinds)
 
 
-def _opened(
-    config: Config,
-    say: Say,
-    figures: Callable[[], list[InputFigures]],
-    all_queues: Callable[[], list[OutletQueue]],
-    engine: str,
-    model: str,
-) -> Iterator[OutletQueue]:
-    if config.jsonl is not None:
+def _outlet(section: str, config: Config, say: Say, context: OutletContext) -> Outlet:
+    if section == "jsonl" and config.jsonl is not None:
         from agent.outlets.json_lines import JsonLinesFile
 
         lines = config.jsonl
-        yield OutletQueue(JsonLinesFile(lines.path, say, lines.max_mb, lines.keep), say)
-    if config.hook is not None:
+        return JsonLinesFile(lines.path, say, lines.max_mb, lines.keep)
+    if section == "hook" and config.hook is not None:
         from agent.outlets.hook import Hook
 
-        hook = config.hook
-        yield OutletQueue(Hook(hook.command, hook.timeout_s, say), say, kinds=hook.events)
-    if config.mqtt is not None:
-        yield OutletQueue(_open_mqtt(config.mqtt, config.agent.name, say), say)
-    if config.prometheus is not None:
-        from agent.outlets.prometheus import FiguresCollector, PrometheusEndpoint
+        return Hook(config.hook.command, config.hook.timeout_s, say)
+    if section == "mqtt" and config.mqtt is not None:
+        return _open_mqtt(config.mqtt, config.agent.name, say)
+    if section == "prometheus" and config.prometheus is not None:
+        from agent.outlets.metrics import FiguresCollector
+        from agent.outlets.prometheus import PrometheusEndpoint
 
-        collector = FiguresCollector(figures, all_queues, engine, model)
         address, port = config.prometheus.address, config.prometheus.port
-        endpoint: PrometheusEndpoint = PrometheusEndpoint(address, port, collector, say)
-        yield OutletQueue(endpoint, say, kinds=())
+        return PrometheusEndpoint(address, port, FiguresCollector(context), say)
+    raise ValueError(f"the configuration has no section {section!r} of an outlet")
 
 
-def _open_mqtt(settings: MqttSection, agent: str, say: Say) -> MqttOutlet:
+def _open_mqtt(settings: MqttSection, agent: str, say: Say) -> Outlet:
     from agent.outlets.mqtt import MqttOutlet
     from agent.outlets.spool import Spool
 
@@ -116,11 +89,20 @@ def state_folder(environment: Mapping[str, str]) -> Path:
 
     Args:
         environment: environment variables: ``STATE_DIRECTORY`` (systemd), ``XDG_STATE_HOME``.
+
+    Raises:
+        ConfigError: neither is there, and this user has no home folder.
     """
     given = environment.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
     home = environment.get("XDG_STATE_HOME", "")
     # The specification ignores relative paths.
-    base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
-    return base / "devrec-agent"
+    if home.startswith("/"):
+        return Path(home) / "devrec-agent"
+    try:
+        return Path.home() / ".local" / "state" / "devrec-agent"
+    except RuntimeError as error:  # no $HOME, and a user whom the system does not know
+        raise ConfigError(
+            "mqtt.spool: this user has no home folder: set it to a folder where events can wait"
+        ) from error

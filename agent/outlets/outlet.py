@@ -110,6 +110,11 @@ class OutletQueue:
         return self.outlet.name
 
     @property
+    def wants_events(self) -> bool:
+        """Whether there are kinds of events that it takes; the metrics endpoint takes none."""
+        return self._kinds != frozenset()
+
+    @property
     def waiting(self) -> int:
         """Events that have not reached their receiver yet."""
         backlog = self.outlet.backlog
@@ -142,16 +147,22 @@ class OutletQueue:
         if full and not ended:
             self._troubles.report("it is too slow, its queue is full: events are lost")
 
-    def wait_for_room(self) -> None:
+    def wait_for_room(self, timeout_s: float) -> bool:
         """Wait until the next event fits: for whoever can wait, as a file that is read can.
+
+        Returns:
+            whether it fits.
 
         Raises:
             BrokenPipeError: the receiver has gone for good.
         """
         with self._changed:
-            while len(self._events) >= self._length and not self._gone:
-                self._changed.wait(1.0)
+            self._changed.wait_for(
+                lambda: len(self._events) < self._length or self._gone, timeout_s
+            )
+            fits = len(self._events) < self._length
         self.check()
+        return fits
 
     def check(self) -> None:
         """See whether anybody is still there to be told.

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.outlets.disk import MEGABYTE, is_full
+from agent.disk import MEGABYTE, is_full, make_closed_folder
+from agent.folder_lock import FolderLock
 from agent.outlets.outlet import EventObject, Say
 from agent.outlets.spool_file import (
-    FolderLock,
     Row,
     SpoolDamagedError,
     SpoolDiskError,
@@ -27,6 +27,8 @@ from model.errors import DevrecError
 MEMORY_EVENTS = 1000  #: events kept in memory while the disk takes none
 RETRY_S = 1.0  #: how often a disk that took nothing is tried again
 LOG_BYTES = 300_000  #: part of the bound that is left to the write-ahead log
+FILE = "events.sqlite"
+LOCK = "lock"  #: file of the folder's lock
 ROW_BYTES = 64  #: what a row takes beside its body, at most
 DROPPED_AT_ONCE = 16  #: events that go together when the spool is full, at least
 
@@ -75,7 +77,7 @@ class Spool:
         self.folder = folder
         self.delivered = 0
         self.lost = 0
-        self._path = folder / "events.sqlite"
+        self._path = folder / FILE
         self._say = say
         self._disk_troubles = Troubles(f"spool {folder}", say)
         self._losses = Troubles(f"spool {folder}", say)
@@ -116,6 +118,7 @@ class Spool:
         with self._lock:
             if self._closed:
                 raise DevrecError(f"{self.folder}: the spool is closed")
+            self._notice_deletion()
             self._last += 1
             self._waiting += 1
             self._memory.append(Row(self._last, time.monotonic(), body))
@@ -176,8 +179,11 @@ class Spool:
             self._remove_acknowledged()
 
     def settle(self) -> None:
-        """Try again what the disk has refused, if it is time; call about once a second."""
+        """Try again what the disk has refused, if it is time, and see whether the files are still
+        there; call about once a second."""
         with self._lock:
+            if not self._closed:
+                self._notice_deletion()
             if not self._closed and time.monotonic() >= self._retry_at:
                 self._remove_acknowledged()
                 self._move_to_disk()
@@ -195,13 +201,11 @@ class Spool:
             if self._file is not None:
                 self._file.close()
                 self._file = None
-            if self._folder_lock is not None:
-                self._folder_lock.release()
+            self._release_folder()
 
     def _open(self) -> SpoolFile:
         """Open the file; one that is damaged makes room for a new one."""
-        if self._folder_lock is None:
-            self._folder_lock = FolderLock(self.folder)
+        self._lock_folder()
         try:
             try:
                 self._file = SpoolFile(self._path)
@@ -209,10 +213,19 @@ class Spool:
                 self._set_aside(error)
                 self._file = SpoolFile(self._path)
         except (OSError, DevrecError):
-            self._folder_lock.release()
-            self._folder_lock = None
+            self._release_folder()
             raise
         return self._file
+
+    def _lock_folder(self) -> None:
+        if self._folder_lock is None:
+            make_closed_folder(self.folder, 0o700, _is_ours)
+            self._folder_lock = FolderLock(self.folder, LOCK)
+
+    def _release_folder(self) -> None:
+        if self._folder_lock is not None:
+            self._folder_lock.release()
+            self._folder_lock = None
 
     def _move_to_disk(self) -> None:
         """Move what is in memory to the disk, if that takes it."""
@@ -285,6 +298,26 @@ class Spool:
         except (OSError, DevrecError) as trouble:
             self._in_trouble(trouble)
 
+    def _notice_deletion(self) -> None:
+        """Begin anew when somebody has deleted the file or put another in its place."""
+        if self._file is None or self._file.in_place:
+            return
+        self._file.close()
+        self._file = None
+        if self._folder_lock is not None and not self._folder_lock.in_place:
+            self._release_folder()
+        lost = self._waiting - len(self._memory)
+        self.lost += lost
+        self._waiting -= lost
+        self._removed = self._acknowledged
+        self._say(f"spool {self.folder}: its file was deleted: begun anew, {lost} events are lost")
+        try:
+            self._lock_folder()
+            set_aside(self._path)
+            self._open()
+        except (OSError, DevrecError) as trouble:
+            self._in_trouble(trouble)
+
     def _set_aside(self, error: SpoolDamagedError) -> None:
         aside = set_aside(self._path)
         self._say(f"spool {self.folder}: damaged ({error}): set aside as {aside}, a new one begun")
@@ -307,6 +340,10 @@ class Spool:
             self.lost += count
             self._waiting -= count
             self._losses.report(f"{why}: the oldest events are lost", f", {self.lost} so far")
+
+
+def _is_ours(name: str) -> bool:
+    return name == LOCK or name.startswith(FILE)
 
 
 def _parsed(body: bytes) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.disk import is_in_place
 from model.errors import DevrecError
 
 LOG_PAGES = 64  #: pages in the write-ahead log before they are copied into the file
@@ -54,32 +55,6 @@ def _mapping_errors() -> Iterator[None]:
         raise SpoolDamagedError(str(error)) from error
 
 
-class FolderLock:
-    """Keeps a second agent away from a spool. Goes with the process, however that ends.
-
-    Args:
-        folder: the spool's folder; made if it is missing.
-
-    Raises:
-        DevrecError: another process has it.
-        OSError: the folder cannot be made or written.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            # A POSIX lock: processes that were forked off do not hold it.
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            os.close(self._descriptor)
-            raise DevrecError(f"{folder}: the spool is in use by another devrec-agent") from error
-
-    def release(self) -> None:
-        """Let others in."""
-        os.close(self._descriptor)
-
-
 class SpoolFile:
     """Rows in a file, in order. Used under one lock of the caller.
 
@@ -96,10 +71,12 @@ class SpoolFile:
     Raises:
         SpoolDiskError, SpoolDamagedError: it cannot be opened.
         DevrecError: another user of the file has locked it.
+        OSError: it cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._made = _make_private(path)
         with _mapping_errors():
             self._connection = sqlite3.connect(
                 path, timeout=LOCKED_S, isolation_level=None, check_same_thread=False
@@ -176,6 +153,11 @@ class SpoolFile:
         with self._transaction("NORMAL"):
             self._connection.execute("DELETE FROM event WHERE number <= ?", (number,))
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the file is still there: SQLite would go on with a deleted one."""
+        return is_in_place(self.path, self._made)
+
     def close(self) -> None:
         """Close the file; never fails."""
         try:
@@ -195,6 +177,19 @@ class SpoolFile:
                 if self._connection.in_transaction:  # some errors have rolled back already
                     self._connection.execute("ROLLBACK")
                 raise
+
+
+def _make_private(path: Path) -> os.stat_result:
+    """Make a spool's file, if it is missing, for this user alone; SQLite gives its log the same
+    permissions."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # nobody's on a FAT
+            os.fchmod(descriptor, 0o600)
+            Path(f"{path}-wal").chmod(0o600)
+        return os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_spool_file(path: Path) -> None:

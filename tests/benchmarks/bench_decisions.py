@@ -1,14 +1,16 @@
-"""Decisions on real recordings: is one change of phone one event, and how late does it come?
+"""Decisions on real recordings: is one change of phone one event, how late, and do they flicker?
 
 ``python -m tests.benchmarks.bench_decisions [CCNU_MOBILE]``
 
-Random pairs of phones: a clip of one, then a clip of the other (another sentence), through the
-whole path as ``listen`` runs it. The built-in model was trained on these very clips, so what is
+First, random pairs of phones: a clip of one, then a clip of the other (another sentence), through
+the whole path as ``listen`` runs it. The built-in model was trained on these very clips, so what is
 measured is the decision rule, not the model; the conditions (white noise) make the windows err.
+Second, one phone after the other, its four clips in a row: no event but the first is right.
 """
 
 from __future__ import annotations
 
+import glob
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from agent.events import Event
 from agent.file_source import FileSource
 from agent.input_stream import InputStream
 from agent.listening import Listening
+from agent.live_report import LiveReport
 from agent.sources import Samples
 from export.engine import Engine
 from export.engine_loading import load_engine
@@ -60,14 +63,18 @@ CONDITIONS: dict[str, Callable[[Samples], Samples]] = {
 }
 
 
-def run(engine: Engine, path: Path, rules: DecisionSection) -> list[Event]:
-    """Events of a file."""
+def run(
+    engine: Engine, path: Path, rules: DecisionSection, reports: list[LiveReport] | None = None
+) -> list[Event]:
+    """Events of a file; reports are added to ``reports``."""
     events: list[Event] = []
     source = FileSource(path, paced=False)
     stream = InputStream("line", source, engine.metadata, HOP_S, rules, events.append)
     listening = Listening(engine, [stream])
     while not listening.ended:
-        listening.step()
+        found = listening.step()
+        if reports is not None:
+            reports += found
     stream.close()
     return events
 
@@ -122,8 +129,41 @@ def measure(engine: Engine, folder: Path, rules: DecisionSection, work: Path) ->
     return table
 
 
+def flicker(engine: Engine, folder: Path, rules: DecisionSection, work: Path) -> Table:
+    """Hear each phone's clips in a row: names and changes per hour, and what single windows say."""
+    devices = sorted({path.name.rsplit("_", 1)[0] for path in folder.glob("*.wav")})
+    table = Table(title=f"{len(devices)} phones, one at a time")
+    for title in ("condition", "windows right", "first name right", "changes", "per hour"):
+        table.add_column(title, no_wrap=True)
+    for name, degrade in CONDITIONS.items():
+        windows = right = first = changes = 0
+        seconds = 0.0
+        for device in devices:
+            clips = sorted(folder.glob(f"{glob.escape(device)}_[1-4].wav"))
+            parts = [soundfile.read(clip, dtype="float32") for clip in clips]
+            path = work / "phone.wav"
+            samples = np.concatenate([degrade(part) for part, _ in parts])
+            soundfile.write(path, samples, parts[0][1], subtype="FLOAT")
+            reports: list[LiveReport] = []
+            events = run(engine, path, rules, reports)
+            named = [e for e in events if e.kind in ("device_identified", "device_changed")]
+            windows += len(reports)
+            right += sum(report.window_best.device == device for report in reports)
+            first += bool(named) and named[0].device == device
+            changes += sum(e.kind == "device_changed" for e in named)
+            seconds += len(samples) / parts[0][1]
+        table.add_row(
+            name,
+            f"{100 * right / windows:.1f} %",
+            f"{first} of {len(devices)}",
+            str(changes),
+            f"{3600 * changes / seconds:.0f}",
+        )
+    return table
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     import tempfile
 
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else CCNU_MOBILE
@@ -131,7 +171,8 @@ def main() -> None:
         sys.exit(f"no real recordings at {folder}")
     engine = load_engine(BUILTIN_MODEL)
     with tempfile.TemporaryDirectory() as work:
-        Console().print(measure(engine, folder, DecisionSection(), Path(work)))
+        for table in (measure, flicker):
+            Console(width=100).print(table(engine, folder, DecisionSection(), Path(work)))
 
 
 if __name__ == "__main__":
