@@ -18,6 +18,22 @@ from tests.conftest import CLI_ENV, ROOT
 Line = dict[str, Any]
 
 
+def wait_until_it_catches(process: int, number: int, timeout: float = 15) -> None:
+    """Wait until a process has a handler of its own for a signal.
+
+    Raises:
+        TimeoutError: it has none.
+    """
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        status = Path(f"/proc/{process}/status").read_text()
+        caught = int(status.split("SigCgt:")[1].split()[0], 16)
+        if caught >> (number - 1) & 1:
+            return
+        time.sleep(0.02)
+    raise TimeoutError(f"signal {number} is not caught")
+
+
 class RunningAgent:
     """Starts ``listen`` and collects its JSON lines; use as a context manager.
 

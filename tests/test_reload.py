@@ -19,7 +19,7 @@ from agent.configured_outlets import ConfiguredOutlets
 from agent.loaded_model import load_model
 from tests.conftest import CLI_ENV, ROOT
 from tests.pulse import INPUT_NAME, PulseServer, missing_parts
-from tests.running_agent import Line, RunningAgent
+from tests.running_agent import Line, RunningAgent, wait_until_it_catches
 from tests.simulated import RATE_HZ, record, speech_like
 
 needs_pulse = pytest.mark.skipif(missing_parts() is not None, reason=str(missing_parts()))
@@ -184,7 +184,7 @@ def test_a_terminal_that_goes_ends_the_view(simulated_model: Path, long_file: Pa
         stdout=subprocess.DEVNULL,
     )
     try:
-        time.sleep(2.0)
+        wait_until_it_catches(process.pid, signal.SIGHUP)
         process.send_signal(signal.SIGHUP)
         assert process.wait(5) == 0
     finally:

@@ -27,7 +27,7 @@ from tests.conftest import CLI_ENV, ROOT, run_cli
 from tests.mosquitto import Broker, Receiver, wait_until
 from tests.mosquitto import missing_parts as missing_broker
 from tests.pulse import INPUT_NAME, PulseServer, missing_parts
-from tests.running_agent import RunningAgent
+from tests.running_agent import RunningAgent, wait_until_it_catches
 from tests.simulated import RATE_HZ, record, speech_like
 
 needs_pulse = pytest.mark.skipif(missing_parts() is not None, reason=str(missing_parts()))
@@ -186,8 +186,9 @@ def test_a_configured_input_is_waited_for(simulated_model: Path, tmp_path: Path)
     with RunningAgent("--events", "--config", config) as agent:
         lost = agent.wait_for("audio_lost")
         assert "no " in lost["reason"]
-        assert [line["state"] for line in agent.events("input_state")] == ["starting"]
         assert agent.wait_for("input_state")["state"] == "reopening"
+        states = [line["state"] for line in agent.events("input_state")]
+        assert states == ["starting", "reopening"]
         time.sleep(0.5)
         assert agent.process.poll() is None
         assert agent.stop() < 2
@@ -236,7 +237,8 @@ def test_a_paused_reader_of_a_file_run_does_not_hold_up_the_end(
         stderr=subprocess.PIPE,
     )
     try:
-        time.sleep(3)
+        wait_until_it_catches(process.pid, signal.SIGTERM)
+        time.sleep(2)  # the pipe and the queue fill
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=3)
     finally:
