@@ -111,14 +111,7 @@ class ConfiguredInputs:
     def _open(self, entry: InputSection, config: Config) -> Source:
         if entry.audio_file is not None:
             return FileSource(entry.audio_file, paced=not self._fast)
-        capture = config.capture
-        patience = Patience(
-            capture.stall_s,
-            capture.restart_s,
-            capture.backoff_s,
-            capture.backoff_max_s,
-            capture.buffer_s,
-        )
+        patience = Patience(**config.capture.model_dump())
         return SupervisedInput(entry.device, entry.rate_hz, patience, self._worker)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from agent.config.settings import DecisionSection
 from agent.events import EventKind
-from agent.signal_checks import SignalChecks
+from agent.signal_checks import SignalChecks, level_to_json
 from agent.windows import Window
 from model.mel import DoubleArray
 
@@ -211,9 +211,8 @@ class Decider:
             return []
         self.restart()
         self.silent = True
-        level = checks.level_dbfs
         details = {
-            "level_dbfs": round(level, 1) if math.isfinite(level) else None,
+            "level_dbfs": level_to_json(checks.level_dbfs),
             "digital": checks.digital_silence,
         }
         return [

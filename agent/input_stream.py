@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from agent.decisions import Decider
 from agent.events import Event, EventKind, Moment
 from agent.live_figures import InputFigures
 from agent.live_report import LiveReport
-from agent.signal_checks import SignalChecks, block_level_dbfs
+from agent.signal_checks import SignalChecks, block_level_dbfs, level_to_json
 from agent.sources import Audio, Gap, Samples, Source, SourceItem, StateChange
 from agent.windows import Window, WindowSlicer
 from model.mel import DoubleArray
@@ -116,9 +115,8 @@ class InputStream:
             self._begin(self._now(time.monotonic()))
 
     def _use(self, metadata: ModelMetadata, hop_s: float) -> None:
-        front_end = metadata.front_end
         self._metadata = metadata
-        self._hop_frames = max(1, round(hop_s * front_end.sample_rate_hz / front_end.hop_length))
+        self._hop_frames = metadata.front_end.hop_frames(hop_s)
         self._slicer: WindowSlicer | None = None
 
     @property
@@ -289,9 +287,8 @@ class InputStream:
         return warnings
 
     def _circumstances(self, checks: SignalChecks) -> dict[str, Any]:
-        level = checks.level_dbfs
         return {
-            "level_dbfs": round(level, 1) if math.isfinite(level) else None,
+            "level_dbfs": level_to_json(checks.level_dbfs),
             "warnings": self._warnings(checks),
         }
 

@@ -17,8 +17,8 @@ class Listening:
     """Runs any number of inputs through one engine, on the thread that calls :meth:`step`.
 
     Args:
-        engine: the model; may be replaced between steps by one with the same labels and front end.
-        streams: the inputs; may be added to and removed from between steps.
+        engine: the model.
+        streams: the inputs.
     """
 
     def __init__(self, engine: Engine, streams: list[InputStream]) -> None:

@@ -61,7 +61,7 @@ def measure_live_cost(engine: Engine, hop_s: float, latencies: list[Latency]) ->
     """
     config = engine.metadata.front_end
     noise = _noise(config)
-    hop_frames = max(1, round(hop_s * config.sample_rate_hz / config.hop_length))
+    hop_frames = config.hop_frames(hop_s)
     front_end = statistics.median(_front_end_s(config, noise) for _ in range(_PASSES))
     whole = statistics.median(_path_s(engine, noise, hop_frames) for _ in range(_PASSES))
     best = max(latencies, key=lambda latency: latency.windows_per_s)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from agent.classification import Candidate, candidates_to_json
+from agent.signal_checks import level_to_json
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class LiveReport:
             "window_device": self.window_best.device,
             "window_probability": round(self.window_best.probability, 6),
             "windows": self.windows,
-            "level_dbfs": round(self.level_dbfs, 1) if math.isfinite(self.level_dbfs) else None,
+            "level_dbfs": level_to_json(self.level_dbfs),
             "lost_samples": self.lost_samples,
             "narrowband": "narrowband" in self.warnings,
             "warnings": list(self.warnings),

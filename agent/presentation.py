@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -133,7 +133,7 @@ class LinePresentation:
         _explain_short_files(agent, self._complain)
 
 
-def _explain_short_files(agent: ConfiguredAgent, complain: Callable[[str], None]) -> None:
+def _explain_short_files(agent: ConfiguredAgent, complain: Say) -> None:
     """Nothing at all about an input needs an explanation."""
     for stream in agent.streams:
         if stream.figures.state == "ended" and not stream.figures.windows:

@@ -71,3 +71,9 @@ def block_level_dbfs(samples: npt.NDArray[np.float32]) -> float:
     checks = SignalChecks()
     checks.accept(samples)
     return checks.level_dbfs
+
+
+def level_to_json(level_dbfs: float) -> float | None:
+    """A level for a JSON object, to a tenth of a decibel; JSON has no infinity, so digital silence
+    is ``None``."""
+    return round(level_dbfs, 1) if math.isfinite(level_dbfs) else None

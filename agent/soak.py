@@ -174,7 +174,7 @@ def _expected_windows(agent: ConfiguredAgent, n_samples: int, rate_hz: int) -> i
     front_end = metadata.front_end
     if rate_hz != front_end.sample_rate_hz:
         raise ValueError("the soak run's rate must be the model's")
-    hop = max(1, round(agent.hop_s * front_end.sample_rate_hz / front_end.hop_length))
+    hop = front_end.hop_frames(agent.hop_s)
     return max(0, (front_end.frames_in(n_samples) - metadata.window_frames) // hop + 1)
 
 

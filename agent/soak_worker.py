@@ -7,7 +7,6 @@ It stands in for PortAudio alone; everything behind the pipe is the real agent. 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.signal
 
-from agent.capture.wire import AudioMessage, audio_message, phase_message
+from agent.capture.wire import AudioMessage, audio_message, phase_message, write_all
 from agent.capture.worker import WorkerOptions, end_with_parent
 
 Samples = npt.NDArray[np.float32]
@@ -47,8 +46,8 @@ def main(seconds: float, rate_hz: int, options_json: str) -> None:
     block = round(BLOCK_S * rate_hz)
     silence = np.zeros(block, np.float32)
     total = round(seconds * rate_hz)
-    _write(phase_message("opening"))
-    _write(phase_message("open", name="simulated microphones", rate_hz=rate_hz))
+    write_all(1, phase_message("opening"))
+    write_all(1, phase_message("open", name="simulated microphones", rate_hz=rate_hz))
     position = 0
     while position < total:
         scene, within_s = divmod(position / rate_hz, SCENE_S)
@@ -60,16 +59,10 @@ def main(seconds: float, rate_hz: int, options_json: str) -> None:
             samples = sound[start : start + block]
         samples = samples[: total - position]
         end = position + len(samples)
-        _write(audio_message(AudioMessage(position, samples, end, time.monotonic())))
+        write_all(1, audio_message(AudioMessage(position, samples, end, time.monotonic())))
         position = end
-    _write(phase_message("ended"))
+    write_all(1, phase_message("ended"))
     time.sleep(3600)  # until the agent has read all of it
-
-
-def _write(data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(1, view) :]
 
 
 if __name__ == "__main__":

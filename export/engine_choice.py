@@ -26,6 +26,16 @@ ENGINE_CHOICES: tuple[EngineChoice, ...] = get_args(EngineChoice)
 Say = Callable[[str], None]  #: tells the user one line
 
 
+def check_choice(choice: str) -> None:
+    """See that an engine of that name can be asked for.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if choice not in ENGINE_CHOICES:
+        raise UsageError(f"unknown engine {choice}; there are: {', '.join(ENGINE_CHOICES)}")
+
+
 def choose_engine(path: Path, choice: str, threads: int, say: Say) -> Engine:
     """Load a model into the engine that was asked for.
 
@@ -43,8 +53,7 @@ def choose_engine(path: Path, choice: str, threads: int, say: Say) -> Engine:
         EngineError: ``tensorrt`` cannot run or be built here.
         MissingDependencyError: likewise.
     """
-    if choice not in ENGINE_CHOICES:
-        raise UsageError(f"unknown engine {choice}; there are: {', '.join(ENGINE_CHOICES)}")
+    check_choice(choice)
     if path.suffix == PLAN_SUFFIX:
         if choice == "onnx":
             raise UsageError(f"{path}: a plan runs in TensorRT alone")

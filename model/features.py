@@ -138,6 +138,10 @@ class FrontEndConfig:
         """Fewest samples at the model's rate that give ``n_frames`` frames."""
         return self.frame_length + (n_frames - 1) * self.hop_length if n_frames > 0 else 0
 
+    def hop_frames(self, hop_s: float) -> int:
+        """Whole frames, at least one, nearest to ``hop_s`` seconds between windows."""
+        return max(1, round(hop_s * self.sample_rate_hz / self.hop_length))
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; :meth:`from_dict` reads it back."""
         return asdict(self)

@@ -5,7 +5,6 @@ Takes the options of ``agent.capture.worker``; a thread stands in for PortAudio'
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ import time
 import numpy as np
 
 from agent.capture.ring import RingBuffer
-from agent.capture.wire import AudioMessage, audio_message, phase_message
+from agent.capture.wire import AudioMessage, audio_message, phase_message, write_all
 from agent.capture.worker import WorkerOptions, end_with_parent
 
 RATE_HZ = 192_000  # fills the pipe in a second and a half
@@ -38,14 +37,12 @@ def main() -> None:
             time.sleep(max(0.0, started + position / RATE_HZ - time.monotonic()))
             arrived[0] = (position, time.monotonic())
 
-    os.write(1, phase_message("opening") + phase_message("open", name="counter", rate_hz=RATE_HZ))
+    write_all(1, phase_message("opening") + phase_message("open", name="counter", rate_hz=RATE_HZ))
     threading.Thread(target=produce, daemon=True).start()
     while True:
         position, samples = ring.read(RATE_HZ)
         if len(samples):
-            data = memoryview(audio_message(AudioMessage(position, samples, *arrived[0])))
-            while data:
-                data = data[os.write(1, data) :]
+            write_all(1, audio_message(AudioMessage(position, samples, *arrived[0])))
         else:
             time.sleep(0.005)
 

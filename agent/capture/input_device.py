@@ -17,10 +17,15 @@ def is_index(device: str) -> bool:
     return device.isascii() and device.isdecimal() and len(device) <= 9
 
 
+def is_marked_live(device: str) -> bool:
+    """Whether ``device`` begins as only a live input does."""
+    return device.startswith((NAME_PREFIX, *PREFIXES))
+
+
 def names_audio_file(device: str) -> bool:
     """Whether ``device`` reads like an audio file: it has a folder or the suffix of audio, and does
     not begin as a live input does. Looks at no file."""
-    if device.startswith((NAME_PREFIX, *PREFIXES)):
+    if is_marked_live(device):
         return False
     return "/" in device or Path(device).suffix.lower() in AUDIO_SUFFIXES
 
@@ -36,7 +41,7 @@ def resolved_device(device: str, folder: Path) -> str:
         device: of an input.
         folder: what a relative path is relative to.
     """
-    live = is_index(device) or device.startswith((NAME_PREFIX, *PREFIXES))
+    live = is_index(device) or is_marked_live(device)
     is_file = names_audio_file(device) or (not live and _is_file(folder / device))
     return str(folder.absolute() / device) if is_file else device
 

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from agent.capture.device_identity import PREFIXES, identities
-from agent.capture.input_device import NAME_PREFIX, is_index, names_audio_file
+from agent.capture.input_device import (
+    NAME_PREFIX,
+    is_index,
+    is_marked_live,
+    names_audio_file,
+)
 from model.errors import CaptureError
 
 
@@ -94,7 +99,7 @@ def stable_identity(device: InputDevice, inputs: list[InputDevice]) -> str | Non
             return token
     if device.identity or sum(device.name == other.name for other in inputs) != 1:
         return None
-    misread = is_index(device.name) or device.name.startswith((NAME_PREFIX, *PREFIXES))
+    misread = is_index(device.name) or is_marked_live(device.name)
     return f"{NAME_PREFIX if misread or names_audio_file(device.name) else ''}{device.name}"
 
 

@@ -101,11 +101,6 @@ class Capture:
         arrived, arrived_s = self._arrived
         return AudioMessage(position, samples, arrived, arrived_s)
 
-    @property
-    def dropped(self) -> int:
-        """Samples that the ring buffer had no room for."""
-        return self._ring.dropped
-
     def close(self) -> None:
         """Stop and release the input."""
         if self._stream is not None:

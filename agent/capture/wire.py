@@ -7,6 +7,7 @@ of fixed size goes before each.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -68,6 +69,17 @@ def phase_message(phase: Phase, **details: Any) -> bytes:
     """The bytes of a phase message; ``details`` are JSON-ready."""
     payload = json.dumps({"phase": phase, **details}).encode()
     return _HEADER.pack(_PHASE, len(payload), 0, 0, 0.0) + payload
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write everything, waiting for whoever reads a pipe.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more.
+    """
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 class MessageReader:

@@ -19,7 +19,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
-from agent.capture.wire import audio_message, phase_message
+from agent.capture.wire import audio_message, phase_message, write_all
 from model.errors import CaptureError
 
 STEADY_S = 5.0  #: an input that was open for this long did work; one that flaps did not
@@ -108,9 +108,7 @@ class Worker:
         self._write(phase_message("waiting", reason=reason, retry_s=0.0))
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._out, view) :]
+        write_all(self._out, data)
 
 
 def renew_device_list() -> None:

@@ -47,6 +47,18 @@ EngineOption = Annotated[
     ),
 ]
 
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="DEVREC_AGENT_CONFIG",
+        help="Configuration file, in place of those in /etc/devrec-agent and "
+        "~/.config/devrec-agent.",
+        show_default=False,
+    ),
+]
+
 ClipsOption = Annotated[
     list[Path] | None,
     typer.Option(

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agent.commands.common import complain, reports_errors
+from agent.commands.common import ConfigOption, complain, reports_errors
 
 config_app = typer.Typer(no_args_is_help=True, help="Show and check the configuration.")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        envvar="DEVREC_AGENT_CONFIG",
-        help="Configuration file, in place of those in /etc/devrec-agent and "
-        "~/.config/devrec-agent.",
-        show_default=False,
-    ),
-]
 
 
 @config_app.command()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent.commands.common import (
+    ConfigOption,
     ModelOption,
     console,
     print_json,
@@ -25,12 +25,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 @reports_errors
 def doctor(
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", help="Configuration file.", show_default="the one in effect"
-        ),
-    ] = None,
+    config: ConfigOption = None,
     source: Annotated[
         str | None,
         typer.Option(

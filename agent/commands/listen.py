@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.commands.common import complain, console, reports_errors
+from agent.commands.common import ConfigOption, complain, console, reports_errors
 
 if TYPE_CHECKING:
     from agent.config.settings import Config
@@ -27,16 +27,7 @@ def listen(
             show_default="the configured inputs, else the default input",
         ),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            "-c",
-            envvar="DEVREC_AGENT_CONFIG",
-            help="Configuration file instead of the usual ones (see `config path`).",
-            show_default=False,
-        ),
-    ] = None,
+    config: ConfigOption = None,
     model: Annotated[
         Path | None,
         typer.Option(

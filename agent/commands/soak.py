@@ -43,10 +43,9 @@ def soak(
 
     from agent.config.settings import AgentSection
     from agent.soak import soak as run
-    from model.errors import UsageError
+    from export.engine_choice import check_choice
 
-    if engine not in ("auto", "onnx", "tensorrt"):
-        raise UsageError(f"unknown engine {engine}; there are: auto, onnx, tensorrt")
+    check_choice(engine)
     section = AgentSection.model_validate(
         {"model": model, "engine": engine, "threads": threads, "hop_s": hop_s}
     )
