@@ -19,6 +19,7 @@ from agent.commands.evidence import evidence_app
 from agent.commands.export import export
 from agent.commands.info import info
 from agent.commands.listen import listen
+from agent.commands.simulate import simulate
 from agent.commands.soak import soak
 from agent.commands.train import train
 from agent.commands.verify import verify
@@ -42,6 +43,7 @@ app.command()(crossval)
 app.command()(export)
 app.command()(verify)
 app.command()(bench)
+app.command()(simulate)
 app.command()(soak)
 app.add_typer(config_app, name="config")
 app.command()(doctor)
