@@ -14,11 +14,14 @@ from agent.commands.config import config_app
 from agent.commands.crossval import crossval
 from agent.commands.devices import devices
 from agent.commands.doctor import doctor
+from agent.commands.enroll import enroll
 from agent.commands.evaluate import evaluate
 from agent.commands.evidence import evidence_app
 from agent.commands.export import export
+from agent.commands.gallery import gallery_app
 from agent.commands.info import info
 from agent.commands.listen import listen
+from agent.commands.openset import openset
 from agent.commands.simulate import simulate
 from agent.commands.soak import soak
 from agent.commands.train import train
@@ -35,11 +38,14 @@ app = typer.Typer(
 )
 app.command()(classify)
 app.command()(listen)
+app.command()(enroll)
+app.add_typer(gallery_app, name="gallery")
 app.command()(devices)
 app.command()(info)
 app.command()(train)
 app.command()(evaluate)
 app.command()(crossval)
+app.command()(openset)
 app.command()(export)
 app.command()(verify)
 app.command()(bench)

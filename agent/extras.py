@@ -16,7 +16,8 @@ INSTALLS: Mapping[str, str] = MappingProxyType(
         "lightning": "'devrec-agent[train]'",
         "sklearn": "'devrec-agent[train]'",
         "onnx": "'devrec-agent[export]'",
-        "matplotlib": "matplotlib",
+        "jinja2": "'devrec-agent[report]'",
+        "matplotlib": "'devrec-agent[report]'",
         "paho": SERVICE_EXTRA,
         "prometheus_client": SERVICE_EXTRA,
     }

@@ -16,9 +16,10 @@ Names and shapes (``C`` filters, ``P`` positions, ``F`` features, matrices as ``
 ``convlstm2.input.*``            ``(3C1, 4C2)``, tap-major, with batch norm 1 folded in
 ``bilstm.input, .state, .bias``  as the ONNX LSTM operator wants them, with batch norm 2 folded in
 ``encoders.K.*``                 see :func:`_fold_scalar_encoder` and :func:`_fold_token_encoder`
-``project.*``                    ``(2 units, dim)`` (default profile)
-``sequence_norm.*``              ``(2 dim,)`` (default profile)
+``project.*``                    ``(2 units, dim)`` (hybrid profile)
+``sequence_norm.*``              ``(2 dim,)`` (hybrid profile)
 ``mlp.*``, ``classifier.*``      linear; ``mlp.statistics.weight`` with whitening and batch norm
+``statistics.*``                 linear; ``hidden`` and ``discriminants`` (statistics profile)
 ==============================  =======================================================
 """
 
@@ -54,6 +55,10 @@ def fold(network: DeviceNetwork) -> Folded:
         for name, tensor in network.state_dict().items()
     }
     folded = {name: state[name] for name in ("input_norm.mean", "input_norm.scale")}
+    _copy_linear(state, folded, "classifier")
+    if network.config.profile == "statistics":
+        _fold_statistics(state, folded, network.mlp_norm.eps)  # type: ignore[arg-type]
+        return folded
     _fold_convlstms(state, folded, network.norm1.eps)
     scale, offset = _batch_norm(state, "norm2", network.norm2.eps)
     positions = network.convlstm2.positions
@@ -73,7 +78,6 @@ def fold(network: DeviceNetwork) -> Folded:
             folded[f"sequence_norm.{part}"] = state[f"sequence_norm.{part}"]
         eps = network.mlp_norm.eps
         _fold_mlp(state, folded, 2 * network.config.token_dim, eps)  # type: ignore[arg-type]
-    _copy_linear(state, folded, "classifier")
     return folded
 
 
@@ -88,6 +92,8 @@ def folded_weights(model: ModelProto) -> Folded:
         folded[name] = values.astype(np.float64)
     try:
         # Layer 1's input kernel stands below its state kernel: one product for both.
+        if "statistics.hidden.bias" in folded:  # the statistics profile: no recurrent layer
+            return folded
         joined = folded.pop("convlstm1.joined.weight")
         rows = TAPS * joined.shape[1] // 4
         folded["convlstm1.state.weight"], folded["convlstm1.input.weight"] = np.split(
@@ -177,7 +183,7 @@ def _fold_scalar_encoder(
 
 
 def _fold_token_encoder(state: Mapping[str, Array], folded: Folded, name: str, heads: int) -> None:
-    """The default profile's encoder, its attention folded.
+    """The hybrid profile's encoder, its attention folded.
 
     The score of a head is ``(Wq x_i + bq) . (Wk x_j + bk)``: up to terms that are equal for all
     ``j``, which the softmax removes, ``Wk' (Wq x_i + bq) . x_j``. And a head contributes
@@ -217,3 +223,18 @@ def _fold_mlp(state: Mapping[str, Array], folded: Folded, split: int, eps: float
     folded["mlp.weight"] = kernel[:split]
     folded["mlp.statistics.weight"] = whitened
     folded["mlp.bias"] = state["mlp.bias"] * scale + offset - state["statistics.mean"] @ whitened
+
+
+def _fold_statistics(state: Mapping[str, Array], folded: Folded, eps: float) -> None:
+    """Whitening, hidden layer and its batch norm are one product, MLP and batch norm another."""
+    scale, offset = _batch_norm(state, "hidden_norm", eps)
+    whitened = state["statistics.whitening"] @ (state["hidden.weight"].T * scale)
+    folded["statistics.hidden.weight"] = whitened
+    shift = state["hidden.bias"] * scale + offset
+    folded["statistics.hidden.bias"] = shift - state["statistics.mean"] @ whitened
+    projection = state["discriminants.projection"]
+    folded["statistics.discriminants.weight"] = projection
+    folded["statistics.discriminants.bias"] = -state["discriminants.centre"] @ projection
+    scale, offset = _batch_norm(state, "mlp_norm", eps)
+    folded["mlp.weight"] = state["mlp.weight"].T * scale
+    folded["mlp.bias"] = state["mlp.bias"] * scale + offset

@@ -67,17 +67,23 @@ def build_graph(
 
     Returns:
         a checked model with input ``features (n, 128, 73)`` and outputs ``logits (n, devices)``
-        and ``embedding (n, 128)``.
+        and ``embedding (n, embedding_dim)``.
     """
     g = GraphBuilder()
     x = _input_norm(g, products.folded, config)
-    states = products.bilstm(g, (convlstms or scanned_convlstms)(g, products, config, x))
-    if config.profile == "paper":
-        embedding = _paper_head(g, products, config, states)
+    if config.profile == "statistics":
+        statistics = _statistics(g, config, x)
+        hidden = g.add("Relu", products.linear(g, statistics, "statistics.hidden"))
+        head = g.add("Relu", products.linear(g, hidden, "mlp"))
+        embedding = products.linear(g, statistics, "statistics.discriminants")
     else:
-        embedding = _default_head(g, products, config, states, x)
+        states = products.bilstm(g, (convlstms or scanned_convlstms)(g, products, config, x))
+        if config.profile == "paper":
+            head = embedding = _paper_head(g, products, config, states)
+        else:
+            head = embedding = _hybrid_head(g, products, config, states, x)
     g.named(embedding, EMBEDDING)
-    g.named(products.linear(g, embedding, "classifier"), LOGITS)
+    g.named(products.linear(g, head, "classifier"), LOGITS)
     window: list[str | int | None] = ["n", WINDOW_FRAMES, config.n_features]
     shapes: dict[str, list[str | int | None]] = {
         LOGITS: ["n", config.n_devices],
@@ -243,7 +249,7 @@ def _paper_head(g: GraphBuilder, products: Products, config: NetworkConfig, stat
     return g.add("Relu", products.linear(g, tokens, "mlp"))
 
 
-def _default_head(
+def _hybrid_head(
     g: GraphBuilder, products: Products, config: NetworkConfig, states: str, x: str
 ) -> str:
     """Time tokens, encoders, pooling, statistics and MLP, to the embedding ``(n, 128)``."""

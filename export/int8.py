@@ -21,7 +21,7 @@ from model.errors import ModelError
 
 #: Largest value of an 8-bit operand; symmetric, as TensorRT asks.
 INT8_MAX = 127
-_KEPT = ("mlp", "classifier")
+_KEPT = ("mlp", "classifier", "statistics")
 
 
 def product_inputs(model: ModelProto) -> dict[str, str]:

@@ -108,7 +108,7 @@ class HalfProducts(Products):
         Raises:
             ModelError: the weight does not fit.
         """
-        if name.startswith("mlp.statistics"):
+        if name.startswith(("mlp.statistics", "statistics.")):
             return super().times(g, x, weight, name)
         if np.abs(weight).max(initial=0.0) > _HALF_LIMIT:
             raise ModelError(f"{name} does not fit into half precision")

@@ -122,7 +122,7 @@ def _fill_default_head(network: DeviceNetwork, statistics: StatisticsPool, weigh
     _fill_linear(network.project, weights, "project")
     for index, encoder in enumerate(network.encoders):
         if not isinstance(encoder, TokenEncoder):
-            raise TypeError("not the default profile's encoders")
+            raise TypeError("not the hybrid profile's encoders")
         name = f"encoders.{index}"
         for norm in ("attention_norm", "feed_norm"):
             _fill(getattr(encoder, norm).weight, weights[f"{name}.{norm}.weight"])

@@ -1,4 +1,8 @@
-"""Leave-one-group-out: the network and its baselines on the same folds, side by side."""
+"""Leave-one-group-out: the network and its baselines on the same folds, side by side.
+
+With augmented copies to train on, both are trained on the same copies; with test conditions, both
+are tested under each of them as well.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,10 @@ from rich.console import Console
 
 from model.baselines.logmel_lda import LogMelLDA
 from model.baselines.trivial import nearest_mean_accuracy
+from model.condition_tests import ConditionTests, pooled_conditions
 from model.corpus import Clip
 from model.evaluation import Scorer, evaluate
+from model.feature_copies import FeatureCopies
 from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig
 from model.files import replacing
 from model.loading import LoadedCorpus
@@ -56,6 +62,9 @@ def leave_groups_out(
     config: TrainingConfig,
     run_dir: Path,
     console: Console | None = None,
+    *,
+    copies: FeatureCopies | None = None,
+    tests: ConditionTests | None = None,
 ) -> dict[str, Any]:
     """Train and test once per group; finished folds are kept in ``run_dir`` and not repeated.
 
@@ -66,10 +75,13 @@ def leave_groups_out(
         config: training settings.
         run_dir: folder for checkpoints and finished folds.
         console: where progress goes.
+        copies: augmented copies of all clips, to train on as well.
+        tests: all clips under the conditions to test.
 
     Returns:
         a JSON-ready report: per method and fold, and pooled over folds, figures per window and
-        per clip; the accuracy of level and DC alone; wrong clips.
+        per clip; the accuracy of level and DC alone; wrong clips; with ``tests`` the same for every
+        condition, and how honest the network's probabilities are.
     """
     corpus, features = data.corpus, data.features
     labels = corpus.devices
@@ -80,6 +92,7 @@ def leave_groups_out(
                 "front_end": front_end.to_dict(),
                 "network": make_network(len(labels)).to_dict(),
                 "corpus": corpus.content_hash(),
+                "conditions": [condition.name for condition in tests.conditions] if tests else [],
             }
         )
     )
@@ -102,7 +115,7 @@ def leave_groups_out(
             config,
             fold_dir,
             labels=labels,
-            samples=data.samples,
+            copies=copies,
             resume=True,
             fingerprint=settings["corpus"],
             devices=1,  # several processes would each run all folds
@@ -112,7 +125,7 @@ def leave_groups_out(
         if trained.network.statistics is not None:
             scorers[STATISTICS_ALONE] = network_scorer(trained.network, statistics_alone=True)
         if front_end.prefbank == "log":
-            scorers |= _baselines(split, features, front_end, labels)
+            scorers |= _baselines(split, features, front_end, labels, copies)
         test = [(clip, features[clip]) for clip in split.test]
         results = {
             name: evaluate(scorer, test, labels, WINDOW_FRAMES).to_dict()
@@ -124,6 +137,9 @@ def leave_groups_out(
             [(index[clip.device], data.levels[clip]) for clip in split.test],
         )
         fold = {"group": group, "settings": settings, "methods": results, "level_and_dc": trivial}
+        if tests is not None:
+            compared = {name: scorers[name] for name in (NETWORK, LDA) if name in scorers}
+            fold |= tests.run(compared, split.test, labels)
         with replacing(finished) as temporary:
             temporary.write_text(json.dumps(fold))
         folds.append(fold)
@@ -142,8 +158,9 @@ def _baselines(
     features: Mapping[Clip, FloatArray],
     front_end: FrontEndConfig,
     labels: tuple[str, ...],
+    copies: FeatureCopies | None,
 ) -> dict[str, Scorer]:
-    clips = label_clips(split.train, features, labels)
+    clips = label_clips(split.train, features, labels, copies)
     windows, targets = (part.numpy() for part in spread_windows(clips))
     scorers: dict[str, Scorer] = {}
     for name, quietest in ((LDA, 1.0), (QUIET_LDA, 0.2)):
@@ -164,7 +181,7 @@ def _report(folds: list[dict[str, Any]], labels: tuple[str, ...]) -> dict[str, A
             for kind in ("windows", "clips")
         }
         pooled[name]["wrong_clips"] = [row for result in results for row in result["wrong_clips"]]
-    return {
+    report = {
         "protocol": "leave one group out",
         "devices": len(labels),
         "settings": folds[0]["settings"],
@@ -182,3 +199,4 @@ def _report(folds: list[dict[str, Any]], labels: tuple[str, ...]) -> dict[str, A
             for fold in folds
         ],
     }
+    return report | (pooled_conditions(folds) if "conditions" in folds[0] else {})

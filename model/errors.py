@@ -89,3 +89,10 @@ class ConfigError(DevrecError):
     def lines(self) -> tuple[str, ...]:
         """One line for every problem."""
         return self._problems
+
+
+class GalleryError(DevrecError):
+    """A gallery of enrolled devices that is damaged, foreign or made with another model, or that
+    does not hold, or holds already, what is asked for."""
+
+    exit_code = 11

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from model.audio import read_clip
-from model.augment import Samples
 from model.baselines.trivial import level_and_dc
 from model.corpus import Clip, Corpus
 from model.errors import AudioError, CorpusError
@@ -24,20 +23,17 @@ class LoadedCorpus:
         corpus: the clips that could be read.
         features: float32 ``(frames, 73)`` per clip; about 36 kB per second of audio.
         levels: level and DC offset per clip, for the trivial baseline.
-        samples: float32 waveforms at the front end's rate, where they were asked for.
     """
 
     corpus: Corpus
     features: dict[Clip, FloatArray]
     levels: dict[Clip, npt.NDArray[np.float64]]
-    samples: dict[Clip, Samples] | None
 
 
 def load_corpus(
     corpus: Corpus,
     front_end: FrontEndConfig,
     *,
-    keep_samples: bool = False,
     on_skip: Callable[[AudioError], None] | None = None,
     track: Callable[[Iterable[Clip]], Iterable[Clip]] = iter,
 ) -> LoadedCorpus:
@@ -46,7 +42,6 @@ def load_corpus(
     Args:
         corpus: what to read.
         front_end: config of the features.
-        keep_samples: keep waveforms too (waveform augmentation needs them; four times the memory).
         on_skip: called with the error of each clip left out.
         track: wraps the iteration, for progress.
 
@@ -55,7 +50,6 @@ def load_corpus(
     """
     features: dict[Clip, FloatArray] = {}
     levels: dict[Clip, npt.NDArray[np.float64]] = {}
-    samples: dict[Clip, Samples] | None = {} if keep_samples else None
     for clip in track(corpus.clips):
         try:
             waveform = read_clip(clip.path, front_end.sample_rate_hz)
@@ -65,10 +59,8 @@ def load_corpus(
             continue
         features[clip] = extract(waveform, front_end)
         levels[clip] = level_and_dc(waveform)
-        if samples is not None:
-            samples[clip] = waveform
     usable = Corpus(corpus.name, tuple(features))
     lost = sorted(set(corpus.devices) - set(usable.devices))
     if lost:
         raise CorpusError(f"{corpus.name}: no readable clip of {', '.join(lost)}")
-    return LoadedCorpus(usable, features, levels, samples)
+    return LoadedCorpus(usable, features, levels)

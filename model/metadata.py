@@ -8,6 +8,7 @@ from typing import Any
 
 from model.errors import ModelError
 from model.features import WINDOW_FRAMES, FrontEndConfig
+from model.open_set import OpenSet
 
 FORMAT = "devrec-agent model"
 FORMAT_VERSION = 1
@@ -24,6 +25,7 @@ class ModelMetadata:
         network: the network's settings (profile, sizes), as JSON-ready values.
         provenance: version, corpus, split, metrics, training settings, as JSON-ready values.
         window_frames: frames of one window.
+        open_set: what it knows beyond its devices; ``None``: it names one of them always.
     """
 
     labels: tuple[str, ...]
@@ -31,6 +33,7 @@ class ModelMetadata:
     network: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     window_frames: int = WINDOW_FRAMES
+    open_set: OpenSet | None = None
 
     @property
     def window_shape(self) -> tuple[int, int]:
@@ -48,6 +51,8 @@ class ModelMetadata:
             "provenance": self.provenance,
             "window_frames": self.window_frames,
         }
+        if self.open_set is not None:
+            values["open_set"] = self.open_set.to_dict()
         return {
             KEY_PREFIX + key: json.dumps(value, ensure_ascii=False) for key, value in values.items()
         }
@@ -90,12 +95,18 @@ class ModelMetadata:
                 values["window_frames"], int
             ):
                 raise ModelError(f"{source}: damaged metadata")
+            open_set = (
+                OpenSet.from_dict(values["open_set"], source) if "open_set" in values else None
+            )
+            if open_set is not None and len(open_set.prototypes) != len(labels):
+                raise ModelError(f"{source}: damaged open-set data: other devices than the model")
             return cls(
                 labels=tuple(labels),
                 front_end=FrontEndConfig.from_dict(values["front_end"]),
                 network=dict(values["network"]),
                 provenance=dict(values["provenance"]),
                 window_frames=values["window_frames"],
+                open_set=open_set,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{source}: damaged metadata: {error}") from error

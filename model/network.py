@@ -1,10 +1,8 @@
-"""The paper's network and the default profile that grew out of it (torch).
+"""The paper's network and the two profiles that grew out of it (torch).
 
 128-frame windows of 73 features -> two 1-D ConvLSTMs -> BiLSTM -> two Transformer encoders ->
 MLP of 128 (the embedding) -> one logit per device. Zeng, Zhao and Wang (arXiv 2411.03668),
 section III and Table II.
-
-Two profiles share every block up to the BiLSTM:
 
 ``paper``
     Exactly the paper's network, 0.626 M parameters at 45 devices. The BiLSTM's last states, 256
@@ -12,13 +10,19 @@ Two profiles share every block up to the BiLSTM:
     outputs its bias, so the feed-forward half of each encoder adds a constant; and attention over
     scalars folds (:class:`ScalarEncoder`), which is what makes it affordable.
 
-``default``
-    Tokens are the 128 time steps, projected to 64 dimensions, pooled by mean and standard
-    deviation; and the MLP also sees the window's whitened long-term statistics, the part of the
-    window that a device's frequency response shapes directly. ``docs/model-card.md`` has the
-    measurement that this profile was chosen by.
+``hybrid``
+    The same blocks up to the BiLSTM. Tokens are the 128 time steps, projected to 64 dimensions,
+    pooled by mean and standard deviation; and the MLP also sees the window's whitened long-term
+    statistics, the part of the window that a device's frequency response shapes directly.
 
-Both normalise features inside the graph, so a model file takes raw front-end frames.
+``statistics``
+    These statistics alone, a hidden layer, and the MLP: no recurrent layer. The embedding is not
+    the MLP's, which collapses onto the devices it was trained on, but linear discriminants of the
+    statistics (:class:`model.window_statistics.Discriminants`), which tell strangers apart as well.
+    ``docs/model-card.md`` has the measurements that this profile was chosen by for the built-in
+    model.
+
+All normalise features inside the graph, so a model file takes raw front-end frames.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from torch import Tensor, nn
 from model.convlstm import ConvLSTM1d
 from model.encoders import ScalarEncoder, TokenEncoder
 from model.network_config import NetworkConfig
-from model.window_statistics import InputNorm, StatisticsPool
+from model.window_statistics import Discriminants, InputNorm, StatisticsPool
 
 
 class DeviceNetwork(nn.Module):
@@ -42,8 +46,24 @@ class DeviceNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        first, second = config.filters
         self.input_norm = InputNorm(config.n_static, config.n_mels, level_free=config.level_free)
+        self.statistics: StatisticsPool | None = None
+        if config.profile != "paper":
+            self.statistics = StatisticsPool(config.n_mels, config.statistics_noise)
+        self.mlp_norm: nn.Module = nn.BatchNorm1d(config.mlp_dim)
+        if self.statistics is not None and config.profile == "statistics":
+            self.discriminants = Discriminants(self.statistics.n_statistics, config.n_discriminants)
+            self.hidden = nn.Linear(self.statistics.n_statistics, config.hidden_dim)
+            self.hidden_norm = nn.BatchNorm1d(config.hidden_dim)
+            self.mlp = nn.Linear(config.hidden_dim, config.mlp_dim)
+        else:
+            self._build_sequence_branch(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(config.mlp_dim, config.n_devices)
+
+    def _build_sequence_branch(self, config: NetworkConfig) -> None:
+        """ConvLSTMs, BiLSTM and encoders, and the MLP that takes what they give."""
+        first, second = config.filters
         self.convlstm1 = ConvLSTM1d(
             1, first, config.n_features, config.strides[0], peepholes=config.peepholes
         )
@@ -59,13 +79,12 @@ class DeviceNetwork(nn.Module):
             bidirectional=True,
         )
         width = 2 * config.lstm_units
-        self.statistics: StatisticsPool | None = None
-        if config.profile == "paper":
+        if self.statistics is None:
             self.encoders = nn.ModuleList(
                 ScalarEncoder(config.heads, config.head_dim, config.feed_forward) for _ in range(2)
             )
-            self.mlp = nn.Linear(width, config.embedding_dim)
-            self.mlp_norm: nn.Module = nn.Identity()
+            self.mlp = nn.Linear(width, config.mlp_dim)
+            self.mlp_norm = nn.Identity()
         else:
             self.project = nn.Linear(width, config.token_dim)
             self.encoders = nn.ModuleList(
@@ -78,13 +97,9 @@ class DeviceNetwork(nn.Module):
                 )
                 for _ in range(2)
             )
-            self.statistics = StatisticsPool(config.n_mels, config.statistics_noise)
             pooled = 2 * config.token_dim + self.statistics.n_statistics
             self.sequence_norm = nn.LayerNorm(2 * config.token_dim)
-            self.mlp = nn.Linear(pooled, config.embedding_dim)
-            self.mlp_norm = nn.BatchNorm1d(config.embedding_dim)
-        self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.embedding_dim, config.n_devices)
+            self.mlp = nn.Linear(pooled, config.mlp_dim)
 
     @torch.no_grad()
     def fit_statistics(self, windows: Tensor, labels: Tensor) -> None:
@@ -127,8 +142,10 @@ class DeviceNetwork(nn.Module):
             windows: float32 ``(B, 128, 73)``, raw features of the front end.
 
         Returns:
-            logits ``(B, n_devices)`` and embedding ``(B, 128)``.
+            logits ``(B, n_devices)`` and embedding ``(B, embedding_dim)``.
         """
+        if self.config.profile == "statistics":
+            return self.from_mels(self.mels(windows))
         x = self.input_norm(windows)
         noisy = x
         if self.training and self.config.sequence_noise and self.statistics is not None:
@@ -162,11 +179,27 @@ class DeviceNetwork(nn.Module):
         Raises:
             ValueError: the profile has no statistics branch.
         """
+        return self.from_mels(self.mels(windows))[0]
+
+    def from_mels(self, mels: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`forward`, from the statistics of raw mel bands alone, no recurrent layer run.
+
+        Args:
+            mels: float32 ``(B, 128, bands)``, raw pre-Fbank of the front end.
+
+        Raises:
+            ValueError: the profile has no statistics branch.
+        """
         if self.statistics is None:
             raise ValueError(f"profile {self.config.profile} has no statistics branch")
-        values = self.statistics(self.mels(self.input_norm(windows)))
+        with torch.no_grad():  # nothing here is trained by gradient
+            raw = self.statistics.statistics(self.input_norm.mels(mels))
+            values = self.statistics.whiten(raw)
+        if self.config.profile == "statistics":
+            hidden = torch.relu(self.hidden_norm(self.hidden(values)))
+            return self.head(self.dropout(hidden))[0], self.discriminants(raw)
         silent = values.new_zeros(len(values), 2 * self.config.token_dim)
-        return self.head(torch.cat([silent, values], dim=1))[0]
+        return self.head(torch.cat([silent, values], dim=1))
 
     def head(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features to logits and embedding."""

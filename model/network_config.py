@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from model.features import FrontEndConfig
 
-Profile = Literal["paper", "default"]
+Profile = Literal["paper", "hybrid", "statistics"]
+PROFILES: tuple[Profile, ...] = ("statistics", "hybrid", "paper")  #: the default first
 
 TAPS = 3  #: kernel size of all ConvLSTM convolutions, along the feature axis
 
@@ -22,7 +23,7 @@ class NetworkConfig:
 
     Attributes:
         n_devices: number of classes.
-        profile: ``"paper"`` or ``"default"``.
+        profile: ``"statistics"``, ``"hybrid"`` or ``"paper"``; see :mod:`model.network`.
         n_static: MFCC and log-energy values per frame (13); frame layout of the front end.
         n_mels: pre-Fbank values per frame (34).
         level_free: subtract the window's mean level from log energy and (logarithmic) pre-Fbank,
@@ -34,18 +35,20 @@ class NetworkConfig:
         heads: attention heads.
         head_dim: size of each head.
         feed_forward: hidden units of the encoder's feed-forward half.
-        token_dim: size of a time token (``default`` only).
-        embedding_dim: units of the MLP, the embedding.
+        token_dim: size of a time token (``hybrid`` only).
+        hidden_dim: units between the statistics and the MLP (``statistics`` only).
+        n_discriminants: size of the embedding of the ``statistics`` profile.
+        mlp_dim: units of the MLP; its output is the embedding of ``hybrid`` and ``paper``.
         dropout: dropout rate in encoders and before the softmax.
         sequence_dropout: share of training windows whose sequence branch (ConvLSTM to encoders) is
-            left out, so that the statistics learn to stand alone (``default`` only).
+            left out, so that the statistics learn to stand alone (``hybrid`` only).
         sequence_noise: Gaussian noise on the normalised features that the sequence branch sees in
-            training, in standard deviations (``default`` only).
-        statistics_noise: likewise on the whitened statistics (``default`` only).
+            training, in standard deviations (``hybrid`` only).
+        statistics_noise: likewise on the whitened statistics (not ``paper``).
     """
 
     n_devices: int
-    profile: Profile = "default"
+    profile: Profile = "hybrid"
     n_static: int = 13
     n_mels: int = 34
     level_free: bool = True
@@ -57,7 +60,9 @@ class NetworkConfig:
     head_dim: int = 64
     feed_forward: int = 128
     token_dim: int = 64
-    embedding_dim: int = 128
+    hidden_dim: int = 256
+    n_discriminants: int = 40
+    mlp_dim: int = 128
     dropout: float = 0.3
     sequence_dropout: float = 0.5
     sequence_noise: float = 0.3
@@ -67,6 +72,11 @@ class NetworkConfig:
     def n_features(self) -> int:
         """Values per frame (73)."""
         return 3 * self.n_static + self.n_mels
+
+    @property
+    def embedding_dim(self) -> int:
+        """Size of the embedding."""
+        return self.n_discriminants if self.profile == "statistics" else self.mlp_dim
 
     @property
     def positions(self) -> tuple[int, int]:
@@ -99,15 +109,16 @@ class NetworkConfig:
             profile=profile,
             n_static=front_end.n_static,
             n_mels=front_end.n_mels,
-            level_free=profile == "default",
-            dropout=0.0 if profile == "paper" else 0.3,
+            level_free=profile != "paper",
+            dropout={"paper": 0.0, "hybrid": 0.3, "statistics": 0.2}[profile],
+            statistics_noise=0.5 if profile == "statistics" else 1.0,
         )
 
 
 def front_end_for(profile: Profile) -> FrontEndConfig:
     """The front end that a profile is trained with.
 
-    ``paper`` takes the paper's linear pre-Fbank; ``default`` its logarithm, and removes DC.
+    ``paper`` takes the paper's linear pre-Fbank; the others its logarithm, and remove DC.
     """
     if profile == "paper":
         return FrontEndConfig()

@@ -22,18 +22,18 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from model.augment import AUGMENTATIONS, Augmentation, Chain, Samples
 from model.corpus import Clip
 from model.errors import CorpusError, UsageError
+from model.feature_copies import FeatureCopies
 from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig
 from model.files import replacing
 from model.network import DeviceNetwork
 from model.network_config import NetworkConfig
 from model.split import Split
+from model.statistics_training import fit_discriminants, train_head
 from model.training_config import TrainingConfig
 from model.training_data import ClipData, RandomWindows, fixed_windows, label_clips, spread_windows
 
-WARM_UP_RATE, WARM_UP_BATCH = 5e-3, 256  #: peak learning rate and windows per warm-up step
 VALIDATION_HOP_FRAMES = 64
 _SETTINGS_FILE = "settings.json"
 
@@ -95,11 +95,9 @@ class WindowData(lightning.LightningDataModule):
         train: Sequence[ClipData],
         validation: Sequence[ClipData],
         config: TrainingConfig,
-        front_end: FrontEndConfig,
     ) -> None:
         super().__init__()
-        self._train, self._validation = train, validation
-        self._config, self._front_end = config, front_end
+        self._train, self._validation, self._config = train, validation, config
         held = sum(len(clip.features) // WINDOW_FRAMES for clip in train)
         self.n_windows = max(config.batch, round(held * config.windows_factor))
 
@@ -112,8 +110,6 @@ class WindowData(lightning.LightningDataModule):
             self._config.seed,
             epoch,
             splice=self._config.splice,
-            front_end=self._front_end,
-            augmentation=_augmentation(self._config),
         )
         # Windows differ at random anyway and devices alternate: no shuffling needed, and every
         # batch sees every device about equally often.
@@ -125,17 +121,6 @@ class WindowData(lightning.LightningDataModule):
             return []
         windows, labels = fixed_windows(self._validation, VALIDATION_HOP_FRAMES)
         return DataLoader(TensorDataset(windows, labels), batch_size=self._config.batch)
-
-
-def _augmentation(config: TrainingConfig) -> Augmentation | None:
-    if not config.augment:
-        return None
-    unknown = sorted(set(config.augment) - set(AUGMENTATIONS))
-    if unknown:
-        raise UsageError(
-            f"unknown augmentation {', '.join(unknown)}; there are: {', '.join(AUGMENTATIONS)}"
-        )
-    return Chain([(config.augment_probability, AUGMENTATIONS[name]) for name in config.augment])
 
 
 class _EpochLines(Callback):
@@ -183,7 +168,7 @@ def train(
     run_dir: Path,
     *,
     labels: Sequence[str],
-    samples: Mapping[Clip, Samples] | None = None,
+    copies: FeatureCopies | None = None,
     resume: bool = False,
     fingerprint: str = "",
     accelerator: str = "auto",
@@ -191,6 +176,9 @@ def train(
     console: Console | None = None,
 ) -> Trained:
     """Train a network on the training clips of a split.
+
+    The ``statistics`` profile takes ``config.warm_up_steps`` steps and no epochs, so that it leaves
+    nothing to resume; the others go on for ``config.epochs`` epochs.
 
     Args:
         split: what to train on and validate with.
@@ -200,7 +188,7 @@ def train(
         config: hyper-parameters.
         run_dir: folder for checkpoints; created.
         labels: device of each logit.
-        samples: waveforms at the front end's rate; needed when ``config.augment`` names any.
+        copies: augmented copies of the training clips to draw from as well.
         resume: go on from ``run_dir``'s last checkpoint if there is one.
         fingerprint: of the corpus; a run can only be resumed with the same one.
         accelerator: Lightning's: ``"auto"``, ``"cpu"``, ``"gpu"``.
@@ -212,7 +200,7 @@ def train(
         CorpusError: a device has no clip of at least one window to train on.
         KeyboardInterrupt: after Ctrl-C; the run can be resumed.
     """
-    train_clips = label_clips(split.train, features, labels, samples)
+    train_clips = label_clips(split.train, features, labels, copies)
     missing = set(range(len(labels))) - {clip.label for clip in train_clips}
     if missing:
         names = ", ".join(labels[i] for i in sorted(missing))
@@ -237,8 +225,13 @@ def train(
     if last is None:  # a checkpoint brings both along
         windows, targets = spread_windows(train_clips)
         network.fit_statistics(windows, targets)
-        warm_up(network, windows, targets, config)
         del windows, targets
+        last_loss = train_head(network, train_clips, config)
+        if network_config.profile == "statistics":  # and that is all there is to train
+            fit_discriminants(network, train_clips, config)
+            if console is not None:
+                console.print(f"{config.warm_up_steps} steps: loss {last_loss:.4f}")
+            return Trained(network.eval(), tuple(labels), 0, False, {})
     module = DeviceModule(network, config)
     watched = "val_loss" if validation_clips else None
     checkpoint = ModelCheckpoint(
@@ -272,7 +265,7 @@ def train(
         default_root_dir=run_dir,
         deterministic="warn",
     )
-    data = WindowData(train_clips, validation_clips, config, front_end)
+    data = WindowData(train_clips, validation_clips, config)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
@@ -294,48 +287,6 @@ def train(
         validation=validation,
         main_process=trainer.is_global_zero,
     )
-
-
-def warm_up(
-    network: DeviceNetwork, windows: Tensor, labels: Tensor, config: TrainingConfig
-) -> None:
-    """Train the MLP and the softmax on the statistics alone, before the sequence branch joins.
-
-    A few seconds: the recurrent layers are not run. The sequence branch then starts from a head
-    that already tells devices apart, and learns what the statistics miss.
-
-    Args:
-        network: with fitted statistics; without a statistics branch nothing happens.
-        windows: float32 ``(n, 128, 73)``, raw features.
-        labels: int64 ``(n,)``.
-        config: ``warm_up_steps``, ``learning_rate``, ``weight_decay``, ``label_smoothing``.
-    """
-    if network.statistics is None or not config.warm_up_steps:
-        return
-    pool = network.statistics
-    with torch.no_grad():
-        parts = [network.mels(network.input_norm(part)) for part in windows.split(512)]
-        values = torch.cat([(pool.statistics(part) - pool.mean) @ pool.whitening for part in parts])
-    network.train()
-    head = [*network.mlp.parameters(), *network.mlp_norm.parameters()]
-    head += network.classifier.parameters()
-    optimizer = torch.optim.AdamW(head, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, WARM_UP_RATE, total_steps=config.warm_up_steps
-    )
-    for _ in range(config.warm_up_steps):
-        drawn = torch.randint(len(values), (WARM_UP_BATCH,))
-        statistics = values[drawn]
-        statistics = statistics + pool.noise * torch.randn_like(statistics)
-        silent = statistics.new_zeros(len(drawn), 2 * network.config.token_dim)
-        logits, _ = network.head(torch.cat([silent, statistics], dim=1))
-        loss = torch.nn.functional.cross_entropy(
-            logits, labels[drawn], label_smoothing=config.label_smoothing
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
 
 
 def _prepare_run_dir(run_dir: Path, settings: dict[str, Any], resume: bool) -> Path | None:

@@ -29,11 +29,14 @@ class TrainingConfig:
         splice: probability that a training window is spliced from two crops of clips of the same
             device, at a random frame: other words, same fingerprint.
         windows_factor: windows drawn per pass, relative to the clips' non-overlapping ones.
-        warm_up_steps: steps of the head on statistics alone before training proper (``default``
-            profile only).
+        warm_up_steps: steps of the head on statistics alone before the epochs; all there is for
+            the ``statistics`` profile, none for ``paper``.
         patience: epochs without a better validation loss before stopping early; 0 = never.
-        augment: names of waveform augmentations (``model/augment.py``); none by default.
-        augment_probability: of each named augmentation, per window.
+        virtual_devices: virtual devices that the embedding of the ``statistics`` profile is fitted
+            on beside the real ones.
+        augment: names out of :mod:`model.augmentation.recipe`; none by default.
+        copies: augmented copies of every clip to draw from, beside the clip as it is; only counts
+            where ``augment`` names any.
         seed: of weights, crops and dropout.
         precision: ``"32"``, or ``"16-mixed"`` / ``"bf16-mixed"`` on a GPU.
     """
@@ -51,16 +54,19 @@ class TrainingConfig:
     windows_factor: float = 1.0
     warm_up_steps: int = 1500
     patience: int = 0
+    virtual_devices: int = 200
     augment: tuple[str, ...] = ()
-    augment_probability: float = 0.5
+    copies: int = 40
     seed: int = 0
     precision: str = "32"
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2 or self.learning_rate <= 0 or self.patience < 0:
             raise UsageError("epochs >= 1, batch >= 2, learning rate > 0 and patience >= 0, please")
-        if not (0 <= self.splice <= 1 and 0 <= self.augment_probability <= 1):
+        if not 0 <= self.splice <= 1:
             raise UsageError("probabilities lie between 0 and 1")
+        if self.copies < 1:
+            raise UsageError("at least one copy, please")
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -71,8 +77,15 @@ class TrainingConfig:
         return replace(self, **{key: value for key, value in changes.items() if value is not None})
 
 
-#: ``paper``: section IV-A (Adam, 1e-4, x 0.1 every 30 epochs, batch 64, 100 epochs).
+#: ``robust``: trained on recordings as they are and as rooms, noise and codecs leave them.
+#: ``fast``: the recordings as they are. ``paper``: section IV-A (Adam, 1e-4, x 0.1 every 30 epochs,
+#: batch 64, 100 epochs).
 PRESETS: dict[str, TrainingConfig] = {
+    "robust": TrainingConfig(
+        preset="robust",
+        warm_up_steps=4000,
+        augment=("all",),
+    ),
     "fast": TrainingConfig(),
     "paper": TrainingConfig(
         preset="paper",

@@ -6,31 +6,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from model.augment import Augmentation, Samples
 from model.corpus import Clip
-from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig, extract, windows_of
+from model.feature_copies import FeatureCopies
+from model.features import WINDOW_FRAMES, FloatArray, windows_of
 
 SPREAD_WINDOWS = 16_000  #: windows that :func:`spread_windows` keeps at most, about 600 MB
 SPREAD_LEAST_HOP = 8  #: frames; closer windows are all but the same
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClipData:
     """A clip ready to draw from.
 
     Attributes:
         label: device index.
         features: float32 ``(frames, 73)``.
-        samples: float32 waveform at the front end's rate; only kept for augmentation.
+        copies: the same clip under other conditions, ``(frames, 73)`` each, of any float type; all
+            clips of a device are under the same condition in the same copy.
     """
 
     label: int
     features: FloatArray
-    samples: Samples | None = None
+    copies: Sequence[npt.NDArray[np.floating]] = ()
+
+    def copy(self, number: int) -> npt.NDArray[np.floating]:
+        """Frames of a copy; number 0 is the clip as it is."""
+        return self.copies[number - 1] if number else self.features
 
 
 class RandomWindows(Dataset[tuple[Tensor, Tensor]]):
@@ -43,8 +49,6 @@ class RandomWindows(Dataset[tuple[Tensor, Tensor]]):
             what an uninterrupted one would have drawn.
         epoch: number of the pass.
         splice: see :class:`model.training_config.TrainingConfig`.
-        front_end: needed with ``augmentation``.
-        augmentation: applied to the waveform of a crop before its features are computed.
     """
 
     def __init__(
@@ -54,16 +58,14 @@ class RandomWindows(Dataset[tuple[Tensor, Tensor]]):
         seed: int,
         epoch: int,
         splice: float = 0.0,
-        front_end: FrontEndConfig | None = None,
-        augmentation: Augmentation | None = None,
     ) -> None:
         by_device: dict[int, list[ClipData]] = {}
         for clip in clips:
             by_device.setdefault(clip.label, []).append(clip)
         self._by_device = [by_device[label] for label in sorted(by_device)]
+        self._n_copies = 1 + min(len(clip.copies) for clip in clips)
         self._n_windows, self._seed, self._epoch = n_windows, seed, epoch
         self._splice = splice
-        self._front_end, self._augmentation = front_end, augmentation
 
     def __len__(self) -> int:
         return self._n_windows
@@ -77,39 +79,26 @@ class RandomWindows(Dataset[tuple[Tensor, Tensor]]):
         # Longer clips are drawn more often: each frame is as likely as any other.
         lengths = np.array([len(clip.features) for clip in clips], dtype=np.float64)
         shares = lengths / lengths.sum()
-        if self._augmentation is not None:
-            window = self._augmented(clips[rng.choice(len(clips), p=shares)], rng)
-        elif rng.random() < self._splice:
+        copy = int(rng.integers(self._n_copies))
+        if rng.random() < self._splice:
             cut = int(rng.integers(WINDOW_FRAMES // 4, 3 * WINDOW_FRAMES // 4 + 1))
             first, second = (clips[k] for k in rng.choice(len(clips), 2, p=shares))
             window = np.concatenate(
                 [
-                    _crop(first.features, cut, rng),
-                    _crop(second.features, WINDOW_FRAMES - cut, rng),
+                    _crop(first.copy(copy), cut, rng),
+                    _crop(second.copy(copy), WINDOW_FRAMES - cut, rng),
                 ]
             )
         else:
             clip = clips[rng.choice(len(clips), p=shares)]
-            window = _crop(clip.features, WINDOW_FRAMES, rng)
+            window = _crop(clip.copy(copy), WINDOW_FRAMES, rng)
         label = clips[0].label
-        return torch.from_numpy(np.array(window)), torch.tensor(label)
-
-    def _augmented(self, clip: ClipData, rng: np.random.Generator) -> FloatArray:
-        if clip.samples is None or self._front_end is None or self._augmentation is None:
-            raise ValueError("augmentation needs the clips' samples and a front end")
-        config = self._front_end
-        # Crop with the frames that the first and last frame's deltas look at.
-        n_frames = WINDOW_FRAMES + 2 * config.look_ahead
-        n_samples = min(config.samples_for(n_frames), len(clip.samples))
-        start = int(rng.integers(0, len(clip.samples) - n_samples + 1))
-        part = clip.samples[start : start + n_samples]
-        changed = self._augmentation(part, config.sample_rate_hz, rng)
-        features = extract(changed, config)
-        skip = min(config.look_ahead, len(features) - WINDOW_FRAMES)
-        return features[skip : skip + WINDOW_FRAMES]
+        return torch.from_numpy(np.array(window, dtype=np.float32)), torch.tensor(label)
 
 
-def _crop(features: FloatArray, n_frames: int, rng: np.random.Generator) -> FloatArray:
+def _crop(
+    features: npt.NDArray[np.floating], n_frames: int, rng: np.random.Generator
+) -> npt.NDArray[np.floating]:
     start = int(rng.integers(0, len(features) - n_frames + 1))
     return features[start : start + n_frames]
 
@@ -125,21 +114,32 @@ def spread_windows(clips: Sequence[ClipData]) -> tuple[Tensor, Tensor]:
     """Overlapping windows of all clips, as densely as :data:`SPREAD_WINDOWS` allows.
 
     What fixed statistics and linear baselines are measured on; returns as :func:`fixed_windows`.
+    Where there are copies, every window is of the next copy.
     """
     n_frames = sum(len(clip.features) for clip in clips)
-    return fixed_windows(clips, max(SPREAD_LEAST_HOP, -(-n_frames // SPREAD_WINDOWS)))
+    n_copies = 1 + min(len(clip.copies) for clip in clips)
+    hop = max(SPREAD_LEAST_HOP // n_copies, -(-n_frames // SPREAD_WINDOWS), 1)
+    windows: list[npt.NDArray[np.float32]] = []
+    labels: list[int] = []
+    for clip in clips:
+        starts = range(0, len(clip.features) - WINDOW_FRAMES + 1, hop)
+        for number, start in enumerate(starts):
+            frames = clip.copy((number + len(labels)) % n_copies if n_copies > 1 else 0)
+            windows.append(np.asarray(frames[start : start + WINDOW_FRAMES], np.float32))
+        labels += [clip.label] * len(starts)
+    return torch.from_numpy(np.stack(windows)), torch.tensor(labels)
 
 
 def label_clips(
     clips: Sequence[Clip],
     features: Mapping[Clip, FloatArray],
     labels: Sequence[str],
-    samples: Mapping[Clip, Samples] | None = None,
+    copies: FeatureCopies | None = None,
 ) -> list[ClipData]:
     """Attach label indices; clips shorter than one window are left out."""
     index = {label: i for i, label in enumerate(labels)}
     return [
-        ClipData(index[clip.device], features[clip], samples[clip] if samples else None)
+        ClipData(index[clip.device], features[clip], copies.of(clip) if copies else ())
         for clip in clips
         if len(features[clip]) >= WINDOW_FRAMES
     ]

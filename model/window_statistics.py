@@ -6,7 +6,10 @@ travels inside the graph (torch).
 
 from __future__ import annotations
 
+import numpy as np
+import scipy.linalg
 import torch
+from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
 from model.network_config import SOFTNESS, STATISTICS_CLIP, VARIANCE_FLOOR
@@ -44,6 +47,12 @@ class InputNorm(nn.Module):
             ],
             dim=-1,
         )
+
+    def mels(self, x: Tensor) -> Tensor:
+        """Raw pre-Fbank ``(B, 128, bands)`` alone to standardised values of the same shape."""
+        if self.level_free:
+            x = x - x.mean(dim=(1, 2), keepdim=True)
+        return (x - self.mean[self.first_mel :]) * self.scale[self.first_mel :]
 
     @torch.no_grad()
     def fit(self, windows: Tensor) -> None:
@@ -111,7 +120,58 @@ class StatisticsPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, 128, F)`` to whitened statistics ``(B, 2 F)``; noisy in training mode."""
-        whitened = (self.statistics(x) - self.mean) @ self.whitening
+        return self.whiten(self.statistics(x))
+
+    def whiten(self, statistics: Tensor) -> Tensor:
+        """Whitened :meth:`statistics`; noisy in training mode."""
+        whitened = (statistics - self.mean) @ self.whitening
         if self.training:
             whitened = whitened + self.noise * torch.randn_like(whitened)
         return whitened
+
+
+class Discriminants(nn.Module):
+    """Linear discriminants of a window's statistics: the embedding of the ``statistics`` profile.
+
+    Fisher's discriminants (linear discriminant analysis), measured once. The variance within
+    devices is 1 in every direction, so that the cosine of two embeddings is a fair measure.
+    """
+
+    centre: Tensor
+    projection: Tensor
+
+    def __init__(self, n_statistics: int, n_discriminants: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(n_statistics))
+        self.register_buffer("projection", torch.zeros(n_statistics, n_discriminants))
+
+    def fit(self, statistics: Tensor, labels: Tensor, n_real: int, real_weight: float) -> None:
+        """Measure the discriminants.
+
+        Args:
+            statistics: ``(n, n_statistics)``, of windows of real and of virtual devices.
+            labels: int64 ``(n,)``; real devices first.
+            n_real: real devices.
+            real_weight: how many virtual devices a real one counts for.
+        """
+        values, owner = statistics.double().numpy(), labels.numpy()
+        means = np.stack([values[owner == device].mean(axis=0) for device in np.unique(owner)])
+        _, index = np.unique(owner, return_inverse=True)
+        deviation = values - means[index]
+        scale = deviation.std(axis=0) + 1e-9
+        # Shrunk by the Ledoit-Wolf rule: directions without evidence must not look like a device.
+        shrunk, _ = ledoit_wolf(deviation / scale, assume_centered=True)
+        within = shrunk * np.outer(scale, scale)
+        centre = means[:n_real].mean(axis=0)
+        weight = np.where(np.arange(len(means)) < n_real, real_weight, 1.0)[:, None]
+        between = (weight * (means - centre)).T @ (means - centre) / weight.sum()
+        kept = self.projection.shape[1]
+        _, directions = scipy.linalg.eigh(
+            between, within, subset_by_index=(len(scale) - kept, len(scale) - 1)
+        )
+        self.centre.copy_(torch.from_numpy(centre))
+        self.projection.copy_(torch.from_numpy(directions[:, ::-1].copy()))
+
+    def forward(self, statistics: Tensor) -> Tensor:
+        """``(B, n_statistics)`` to ``(B, n_discriminants)``."""
+        return (statistics - self.centre) @ self.projection

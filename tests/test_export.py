@@ -46,7 +46,7 @@ def make(
 
 
 @pytest.mark.parametrize(
-    ("profile", "peepholes"), [("default", False), ("paper", False), ("paper", True)]
+    ("profile", "peepholes"), [("hybrid", False), ("statistics", False), ("paper", False), ("paper", True)]
 )
 def test_engine_equals_network(profile: str, peepholes: bool, tmp_path: Path) -> None:
     network, metadata = make(profile, peepholes=peepholes)
@@ -61,7 +61,7 @@ def test_engine_equals_network(profile: str, peepholes: bool, tmp_path: Path) ->
 
 
 def test_graph_is_small_and_batch_is_dynamic(tmp_path: Path) -> None:
-    network, metadata = make("default")
+    network, metadata = make("hybrid")
     model = build_model(network, metadata)
     body = sum(len(a.g.node) for n in model.graph.node for a in n.attribute if a.HasField("g"))
     assert len(model.graph.node) + body < 300
@@ -77,7 +77,7 @@ def test_graph_is_small_and_batch_is_dynamic(tmp_path: Path) -> None:
 
 
 def test_metadata_travels(tmp_path: Path) -> None:
-    network, metadata = make("default")
+    network, metadata = make("hybrid")
     path = tmp_path / "m.onnx"
     write_model(network, metadata, path, np.zeros((1, 128, 73), np.float32))
     assert load_engine(path).metadata == dataclasses.replace(
@@ -86,7 +86,7 @@ def test_metadata_travels(tmp_path: Path) -> None:
 
 
 def test_failed_parity_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, metadata = make("default")
+    network, metadata = make("hybrid")
     path = tmp_path / "m.onnx"
     path.write_bytes(b"the old model")
     monkeypatch.setitem(BOUNDS, "fp32", Bounds(logits=0.0, embedding=0.0, top1=1.0))
@@ -112,7 +112,7 @@ def test_failed_parity_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
 )
 def test_foreign_or_damaged_metadata(changes: dict[str, str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=message) as caught:
-        load_engine(save_changed(build_model(*make("default")), tmp_path / "m.onnx", changes))
+        load_engine(save_changed(build_model(*make("hybrid")), tmp_path / "m.onnx", changes))
     assert "\n" not in str(caught.value)
 
 
@@ -123,7 +123,7 @@ def test_not_a_model_file(tmp_path: Path) -> None:
     text.write_text("hello")
     with pytest.raises(ModelError, match="not a loadable ONNX file"):
         load_engine(text)
-    network, metadata = make("default")
+    network, metadata = make("hybrid")
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(build_model(network, metadata).SerializeToString()[:100_000])
     with pytest.raises(ModelError, match="not a loadable ONNX file"):

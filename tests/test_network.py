@@ -66,7 +66,7 @@ def test_scalar_encoder_equals_unfolded_attention() -> None:
     torch.testing.assert_close(encoder(x), expected)
 
 
-@pytest.mark.parametrize("profile", ["paper", "default"])
+@pytest.mark.parametrize("profile", ["paper", "hybrid", "statistics"])
 def test_outputs(profile: str) -> None:
     network = build(profile, n_devices=7)
     windows = torch.randn(16, 128, 73)
@@ -82,7 +82,7 @@ def test_outputs(profile: str) -> None:
 
 
 def test_every_parameter_learns() -> None:
-    for profile in ("paper", "default"):
+    for profile in ("paper", "hybrid", "statistics"):
         network = build(profile, n_devices=4)
         windows = torch.randn(8, 128, 73)
         network.fit_statistics(windows, torch.arange(8) % 4)
@@ -94,7 +94,7 @@ def test_every_parameter_learns() -> None:
 
 def test_default_profile_ignores_gain() -> None:
     """A gain adds a constant to log energy and log pre-Fbank, and changes no answer."""
-    network = build("default", n_devices=5)
+    network = build("hybrid", n_devices=5)
     windows = torch.randn(6, 128, 73)
     network.fit_statistics(windows, torch.arange(6) % 5)
     network.eval()
@@ -105,7 +105,7 @@ def test_default_profile_ignores_gain() -> None:
 
 
 def test_whitening_makes_within_device_covariance_the_identity() -> None:
-    network = build("default", n_devices=3)
+    network = build("hybrid", n_devices=3)
     pool = network.statistics
     assert pool is not None
     torch.manual_seed(0)
@@ -120,7 +120,7 @@ def test_whitening_makes_within_device_covariance_the_identity() -> None:
 
 
 def test_config_round_trip() -> None:
-    config = NetworkConfig.for_profile("default", 3, FrontEndConfig())
+    config = NetworkConfig.for_profile("hybrid", 3, FrontEndConfig())
     changed = dataclasses.replace(config, peepholes=True, filters=(8, 4))
     assert NetworkConfig.from_dict(changed.to_dict()) == changed
     with pytest.raises(TypeError, match="unknown"):

@@ -25,7 +25,7 @@ from export.variants import banded_model, unrolled_model  # noqa: E402
 from model.errors import ModelError, UsageError  # noqa: E402
 from tests.test_export import make  # noqa: E402
 
-PROFILES = [("default", False), ("paper", False), ("paper", True)]
+PROFILES = [("hybrid", False), ("statistics", False), ("paper", False), ("paper", True)]
 
 
 def nodes_of(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
@@ -38,7 +38,7 @@ def initializers_of(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
     return [*graph.initializer, *inner]
 
 
-@pytest.fixture(params=PROFILES, ids=["default", "paper", "paper with peepholes"], scope="module")
+@pytest.fixture(params=PROFILES, ids=["hybrid", "statistics", "paper", "paper with peepholes"], scope="module")
 def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Source:
     profile, peepholes = request.param
     network, metadata = make(profile, peepholes=peepholes)
@@ -167,14 +167,14 @@ def test_rebuilding_needs_our_float32_weights(source: Source) -> None:
 
 
 def test_half_refuses_what_does_not_fit() -> None:
-    network, metadata = make("default")
+    network, metadata = make("hybrid")
     folded = fold(network)
     folded["project.weight"] = folded["project.weight"] * 1e6
     with pytest.raises(ModelError, match=r"project\.weight does not fit into half"):
         build_graph(HalfProducts(folded), network.config, metadata.to_properties())
 
 
-@pytest.mark.parametrize("profile", ["default", "paper"])
+@pytest.mark.parametrize("profile", ["hybrid", "paper"])
 def test_rivals_compute_the_same(profile: str, tmp_path: Path) -> None:
     """What `bench --compare` times must be the same function."""
     network, metadata = make(profile)
@@ -205,7 +205,7 @@ def test_arithmetic_of_the_profiles() -> None:
     assert multiply_adds(build_model(network, metadata)) == paper
     encoder = steps * (64 * 512 + 2 * 8 * steps * 64 + 512 * 64 + 2 * 64 * 128)
     default = trunk + steps * 256 * 64 + 2 * encoder + (128 + 136) * 128 + 128 * 6 + 73 * 73
-    network, metadata = make("default", n_devices=6)
+    network, metadata = make("hybrid", n_devices=6)
     assert multiply_adds(build_model(network, metadata)) == default
 
 

@@ -19,6 +19,8 @@ TORCH_FILES = {
     "model/encoders.py",
     "model/naive_convlstm.py",
     "model/network.py",
+    "model/segment_windows.py",
+    "model/statistics_training.py",
     "model/training.py",
     "model/training_data.py",
     "model/window_statistics.py",

@@ -26,7 +26,7 @@ from model.virtual_microphone import Codec, Converter, NoiseFloor, VirtualMicrop
 
 RATE_HZ = 32_000
 FLAT = ParametricResponse(HighPass(1, 1), Helmholtz(100_000, 0.7))
-FRONT_END = front_end_for("default")
+FRONT_END = front_end_for("hybrid")
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -28,8 +28,8 @@ def train(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Model file to write (.onnx).")
     ] = Path("model.onnx"),
-    profile: options.ProfileOption = "default",
-    preset: options.PresetOption = "fast",
+    profile: options.ProfileOption = "statistics",
+    preset: options.PresetOption = "robust",
     split_by: Annotated[
         str,
         typer.Option(
@@ -38,11 +38,13 @@ def train(
             "none: train on everything, hold nothing out. A split column in the manifest wins.",
         ),
     ] = "clip",
+    steps: options.StepsOption = None,
     epochs: options.EpochsOption = None,
     batch: options.BatchOption = None,
     learning_rate: options.RateOption = None,
     patience: options.PatienceOption = None,
     augment: options.AugmentOption = None,
+    copies: options.CopiesOption = None,
     seed: options.SeedOption = 0,
     precision: options.PrecisionOption = "32",
     accelerator: options.AcceleratorOption = "auto",
@@ -71,18 +73,20 @@ def train(
         raise UsageError(f"unknown split {split_by}; there are: clip, group, none")
     config = options.training_config(
         preset,
+        steps=steps,
         epochs=epochs,
         batch=batch,
         learning_rate=learning_rate,
         patience=patience,
         seed=seed,
         augment=augment,
+        copies=copies,
         precision=precision,
     )
     kind = options.check_profile(profile)
     console = progress_console()
     front_end = front_end_for(kind)
-    loaded = options.load(corpus, front_end, console, keep_samples=bool(config.augment))
+    loaded = options.load(corpus, front_end, console)
     data, features = loaded.corpus, loaded.features
     split = _split(data, split_by, seed)
     console.print(
@@ -100,7 +104,7 @@ def train(
         config,
         run_dir,
         labels=data.devices,
-        samples=loaded.samples,
+        copies=options.make_copies(data, front_end, config, run_dir / "copies", console),
         resume=resume,
         fingerprint=fingerprint,
         accelerator=accelerator,

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from rich.console import Console
 
+    from model.condition_tests import ConditionTests
+    from model.corpus import Corpus
+    from model.feature_copies import FeatureCopies, Track
     from model.features import FrontEndConfig
     from model.loading import LoadedCorpus
     from model.network_config import Profile
@@ -23,9 +28,21 @@ CorpusArgument = Annotated[
         show_default=False,
     ),
 ]
-ProfileOption = Annotated[str, typer.Option("--profile", help="Network: default or paper.")]
+ProfileOption = Annotated[
+    str, typer.Option("--profile", help="Network: statistics, hybrid or paper.")
+]
 PresetOption = Annotated[
     str, typer.Option("--preset", help="Hyper-parameters: fast, or the paper's.")
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--steps",
+        min=2,
+        help="Steps of the statistics' training, instead of the preset's; the statistics profile "
+        "has no epochs.",
+        show_default=False,
+    ),
 ]
 EpochsOption = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Instead of the preset's.")
@@ -39,7 +56,16 @@ PatienceOption = Annotated[
 SeedOption = Annotated[int, typer.Option("--seed", help="Of weights, crops, dropout and split.")]
 AugmentOption = Annotated[
     list[str] | None,
-    typer.Option("--augment", help="Waveform augmentation: gain, noise, resample. Repeatable."),
+    typer.Option(
+        "--augment",
+        help="Train on augmented copies too: all, none, or out of reverberation, clipping, noise, "
+        "bandwidth, gain, resampling, codec, gaps (repeatable). The preset's without it.",
+        show_default=False,
+    ),
+]
+CopiesOption = Annotated[
+    int | None,
+    typer.Option("--copies", min=1, help="Augmented copies of every clip.", show_default=False),
 ]
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="32, or 16-mixed / bf16-mixed on a GPU.")
@@ -52,51 +78,50 @@ AcceleratorOption = Annotated[
 def check_profile(name: str) -> Profile:
     """The profile by name; raises UsageError."""
     from model.errors import UsageError
+    from model.network_config import PROFILES
 
-    if name == "paper":
-        return "paper"
-    if name == "default":
-        return "default"
-    raise UsageError(f"unknown profile {name}; there are: default, paper")
+    for profile in PROFILES:
+        if name == profile:
+            return profile
+    raise UsageError(f"unknown profile {name}; there are: {', '.join(PROFILES)}")
 
 
 def training_config(
     preset_name: str,
     *,
-    epochs: int | None,
-    batch: int | None,
-    learning_rate: float | None,
-    patience: int | None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    learning_rate: float | None = None,
+    patience: int | None = None,
     seed: int,
     augment: list[str] | None,
-    precision: str,
+    copies: int | None,
+    precision: str = "32",
 ) -> TrainingConfig:
     """The preset with the options given; raises UsageError."""
-    from model.augment import AUGMENTATIONS
+    from model.augmentation.recipe import check_names
     from model.errors import UsageError
     from model.training_config import preset
 
     if precision not in ("32", "16-mixed", "bf16-mixed"):
         raise UsageError(f"unknown precision {precision}; there are: 32, 16-mixed, bf16-mixed")
-    unknown = sorted(set(augment or ()) - set(AUGMENTATIONS))
-    if unknown:
-        raise UsageError(
-            f"unknown augmentation {', '.join(unknown)}; there are: {', '.join(AUGMENTATIONS)}"
-        )
+    named = None if augment is None else tuple(augment) if augment != ["none"] else ()
+    check_names(named or ())
     return preset(preset_name).with_changes(
+        warm_up_steps=steps,
         epochs=epochs,
         batch=batch,
         learning_rate=learning_rate,
         patience=patience,
         seed=seed,
-        augment=tuple(augment) if augment else None,
+        augment=named,
+        copies=copies,
         precision=precision,
     )
 
 
-def load(
-    path: Path, front_end: FrontEndConfig, console: Console, *, keep_samples: bool
-) -> LoadedCorpus:
+def load(path: Path, front_end: FrontEndConfig, console: Console) -> LoadedCorpus:
     """Read a corpus with progress; clips that cannot be read are said and left out.
 
     Raises:
@@ -111,7 +136,6 @@ def load(
     return load_corpus(
         corpus,
         front_end,
-        keep_samples=keep_samples,
         on_skip=lambda error: console.print(f"left out: {error}", markup=False),
         track=lambda clips: track(
             clips,
@@ -121,4 +145,61 @@ def load(
             transient=True,
             disable=not console.is_terminal,
         ),
+    )
+
+
+def make_copies(
+    corpus: Corpus,
+    front_end: FrontEndConfig,
+    config: TrainingConfig,
+    folder: Path,
+    console: Console,
+) -> FeatureCopies | None:
+    """The augmented copies that the settings ask for, with progress; ``None`` for none."""
+    from model.augmentation.recipe import recipe
+    from model.feature_copies import augmented_copies, make_feature_copies
+
+    if not config.augment:
+        return None
+    return make_feature_copies(
+        corpus,
+        front_end,
+        augmented_copies(recipe(config.augment), config.copies, config.seed),
+        folder,
+        track=progress(console, "augmenting"),
+    )
+
+
+def make_tests(
+    corpus: Corpus, front_end: FrontEndConfig, folder: Path, console: Console
+) -> ConditionTests:
+    """Every clip under every condition that can be made here, with progress."""
+    from model.augmentation.conditions import conditions
+    from model.condition_tests import ConditionTests
+    from model.feature_copies import make_feature_copies
+
+    known = list(conditions())
+    copies = make_feature_copies(
+        corpus, front_end, known, folder, track=progress(console, "making test conditions")
+    )
+    return ConditionTests(known, copies)
+
+
+def progress_over(
+    console: Console, doing: str
+) -> Callable[[Sequence[tuple[int, str]]], Iterable[tuple[int, str]]]:
+    """As :func:`progress`, over a sequence."""
+    from rich.progress import track
+
+    return lambda items: track(
+        items, doing, console=console, transient=True, disable=not console.is_terminal
+    )
+
+
+def progress(console: Console, doing: str) -> Track:
+    """A progress bar on a terminal, nothing elsewhere."""
+    from rich.progress import track
+
+    return lambda order, n: track(
+        order, doing, total=n, console=console, transient=True, disable=not console.is_terminal
     )

@@ -101,7 +101,7 @@ def run(samples: Samples, repeats: int) -> dict[str, float]:
     as_list = samples.tolist()
     rivals: dict[str, Callable[[Samples], object]] = {
         "ours": lambda x: extract(x, CONFIG),
-        "ours, default profile": lambda x: extract(x, front_end_for("default")),
+        "ours, log pre-Fbank": lambda x: extract(x, front_end_for("hybrid")),
         "kaldi-native-fbank": lambda _: kaldi(as_list),
         "librosa": librosa_features,
         "librosa, one spectrogram": librosa_shared,

@@ -1,0 +1,1 @@
+"""The report of ``classify`` and ``compare``: one self-contained HTML page for examiners."""

@@ -1,0 +1,164 @@
+"""Testing scorers under many conditions, and what their probabilities are worth there (numpy)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.augmentation.conditions import Condition
+from model.corpus import Clip
+from model.evaluation import EVALUATION_HOP_FRAMES, Scorer
+from model.feature_copies import FeatureCopies
+from model.features import windows_of
+from model.mel import DoubleArray
+from model.posterior import clip_posterior, log_posterior
+from model.probability_calibration import fit_temperature, reliability, scale_by_temperature
+
+
+@dataclass(frozen=True)
+class ConditionTests:
+    """Clips under conditions.
+
+    Attributes:
+        conditions: in the order of the copies; the first is the clip as it is.
+        copies: features of every clip under every condition.
+    """
+
+    conditions: Sequence[Condition]
+    copies: FeatureCopies
+
+    def run(
+        self, scorers: Mapping[str, Scorer], clips: Sequence[Clip], labels: Sequence[str]
+    ) -> dict[str, Any]:
+        """Score clips under every condition.
+
+        Args:
+            scorers: windows to logits, by name; the first one's probabilities are kept.
+            clips: to test; none of them may have been trained on.
+            labels: device of each logit.
+
+        Returns:
+            JSON-ready: ``conditions``, with per method counts of windows and clips and how many of
+            them were right, and ``clip_posteriors``, the first scorer's log posteriors
+            ``(condition, clip, device)`` with the ``truth`` of each clip.
+        """
+        truth = [labels.index(clip.device) for clip in clips]
+        rows: list[dict[str, Any]] = []
+        kept: list[list[list[float]]] = []
+        for number, condition in enumerate(self.conditions):
+            windows = [
+                windows_of(self.copies.features(number, clip), EVALUATION_HOP_FRAMES)
+                for clip in clips
+            ]
+            methods = {}
+            for name, scorer in scorers.items():
+                posteriors = [log_posterior(scorer(part)) for part in windows]
+                decided = [clip_posterior(part) for part in posteriors]
+                right = [
+                    int((part.argmax(axis=1) == label).sum())
+                    for part, label in zip(posteriors, truth, strict=True)
+                ]
+                methods[name] = {
+                    "windows": sum(len(part) for part in posteriors),
+                    "windows_right": sum(right),
+                    "clips": len(clips),
+                    "clips_right": sum(
+                        int(part.argmax() == label)
+                        for part, label in zip(decided, truth, strict=True)
+                    ),
+                }
+                if name == next(iter(scorers)):
+                    kept.append(np.log(np.maximum(decided, 1e-12)).round(4).tolist())
+            rows.append(
+                {
+                    "name": condition.name,
+                    "family": condition.family,
+                    "seen": condition.seen,
+                    "methods": methods,
+                }
+            )
+        return {"conditions": rows, "clip_posteriors": kept, "truth": truth}
+
+
+def pooled_conditions(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts of :meth:`ConditionTests.run` summed over folds, means over kinds, calibration.
+
+    Returns:
+        JSON-ready: ``conditions`` as of one fold; ``condition_means``, the mean accuracy of
+        windows and of clips over the clean, the seen and the unseen conditions, per method; and
+        ``calibration``.
+    """
+    rows: list[dict[str, Any]] = []
+    for number, first in enumerate(folds[0]["conditions"]):
+        same = [fold["conditions"][number] for fold in folds]
+        methods = {
+            name: {key: sum(row["methods"][name][key] for row in same) for key in counts}
+            for name, counts in first["methods"].items()
+        }
+        rows.append({**first, "methods": methods})
+    kinds = {
+        "clean": rows[:1],
+        "seen": [row for row in rows[1:] if row["seen"]],
+        "unseen": [row for row in rows if not row["seen"]],
+    }
+    means = {
+        kind: {
+            name: {
+                unit: float(
+                    np.mean(
+                        [r["methods"][name][f"{unit}_right"] / r["methods"][name][unit] for r in of]
+                    )
+                )
+                for unit in ("windows", "clips")
+            }
+            for name in rows[0]["methods"]
+        }
+        for kind, of in kinds.items()
+        if of
+    }
+    return {
+        "conditions": rows,
+        "condition_means": means,
+        "calibration": _calibration(folds, rows),
+    }
+
+
+def _calibration(
+    folds: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Temperature from held-out clips, tested on the clips of the folds it was not fitted on."""
+    posteriors = [np.array(fold["clip_posteriors"], np.float64) for fold in folds]
+    truths = [np.array(fold["truth"], np.int64) for fold in folds]
+    seen = np.array([row["seen"] for row in rows])
+
+    def pooled(which: Sequence[int], kept: npt.NDArray[np.bool_]) -> tuple[DoubleArray, Any]:
+        stacked = [posteriors[k][kept].reshape(-1, posteriors[k].shape[-1]) for k in which]
+        labels = [np.tile(truths[k], int(kept.sum())) for k in which]
+        return np.concatenate(stacked), np.concatenate(labels)
+
+    everything = list(range(len(folds)))
+    temperature = fit_temperature(*pooled(everything, seen))
+    clean = np.arange(len(rows)) == 0
+    kinds = {"clean": clean, "seen": seen & ~clean, "unseen": ~seen}
+    report: dict[str, Any] = {"temperature": temperature}
+    for kind, kept in kinds.items():
+        if not kept.any():
+            continue
+        before, after, labels = [], [], []
+        for k in everything:
+            others = [other for other in everything if other != k]
+            own = fit_temperature(*pooled(others, seen)) if others else temperature
+            part, label = pooled([k], kept)
+            before.append(part)
+            after.append(scale_by_temperature(part, own))
+            labels.append(label)
+        truth = np.concatenate(labels)
+        report[kind] = {
+            "ece_uncalibrated": reliability(np.concatenate(before), truth).ece,
+            **reliability(np.concatenate(after), truth).to_dict(),
+        }
+    return report

@@ -1,0 +1,189 @@
+"""Front-end features of a corpus and of changed copies of it, on disk (numpy, all cores).
+
+Copy 0 is every clip as it is; copy ``k`` is what augmentation or a test condition made of it. All
+clips of a device go through the same conditions in the same augmented copy, with noise of their
+own, and every clip on its own: so a window may be spliced from several clips of a device, and a
+clip that is held out of training has touched nothing. Copies are made once and shared by all folds
+of an experiment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from model.audio import read_clip
+from model.augmentation.augmentation import Augmentation, Samples
+from model.corpus import Clip, Corpus
+from model.features import FrontEndConfig, extract
+from model.files import replacing
+
+FORMAT = 1
+HALF_MAX = float(np.finfo(np.float16).max)
+
+Track = Callable[[Iterable[int], int], Iterable[int]]  #: wraps an iteration of known length
+
+
+class Variant(Protocol):
+    """What makes a copy of a clip; ``repr`` tells variants apart."""
+
+    def apply(self, samples: Samples, sample_rate_hz: int, clip: Clip) -> Samples:
+        """The clip's samples, changed; the same every time, of the same length."""
+        ...
+
+
+@dataclass(frozen=True)
+class Original:
+    """The clip as it is."""
+
+    def apply(self, samples: Samples, sample_rate_hz: int, clip: Clip) -> Samples:
+        """Returns ``samples``."""
+        return samples
+
+
+@dataclass(frozen=True)
+class AugmentedCopy:
+    """What chance makes of a clip.
+
+    Attributes:
+        augmentation: what it goes through.
+        number: of the copy; with ``seed`` and the device it decides the conditions.
+        seed: see above.
+    """
+
+    augmentation: Augmentation
+    number: int
+    seed: int
+
+    def apply(self, samples: Samples, sample_rate_hz: int, clip: Clip) -> Samples:
+        """Augmented samples."""
+        rng = np.random.default_rng((self.seed, self.number, zlib.crc32(clip.device.encode())))
+        return self.augmentation(samples, sample_rate_hz, rng)
+
+
+class FeatureCopies:
+    """Features of every clip in every copy.
+
+    Args:
+        frames: ``(frames, 73)``, float16 or float32, all copies of all clips in a row.
+        starts: int64 ``(copies, clips + 1)``, first frame of each clip of each copy.
+        clips: the clips, in order.
+    """
+
+    def __init__(
+        self,
+        frames: npt.NDArray[np.floating],
+        starts: npt.NDArray[np.int64],
+        clips: tuple[Clip, ...],
+    ) -> None:
+        self.frames, self.starts, self.clips = frames, starts, clips
+        self._index = {clip: i for i, clip in enumerate(clips)}
+
+    @property
+    def n_copies(self) -> int:
+        """Copies, the original included."""
+        return len(self.starts)
+
+    def span(self, copy: int, clip: Clip) -> tuple[int, int]:
+        """First frame of a clip in a copy, and the frame after its last."""
+        i = self._index[clip]
+        return int(self.starts[copy, i]), int(self.starts[copy, i + 1])
+
+    def features(self, copy: int, clip: Clip) -> npt.NDArray[np.float32]:
+        """Frames of a clip in a copy, float32 ``(frames, 73)``."""
+        first, last = self.span(copy, clip)
+        return np.asarray(self.frames[first:last], dtype=np.float32)
+
+    def of(self, clip: Clip) -> list[npt.NDArray[np.floating]]:
+        """Frames of a clip in every copy but the original, ``(frames, 73)`` each."""
+        spans = [self.span(copy, clip) for copy in range(1, self.n_copies)]
+        return [self.frames[first:last] for first, last in spans]
+
+
+def augmented_copies(augmentation: Augmentation, n_copies: int, seed: int) -> list[Variant]:
+    """The original and ``n_copies`` augmented copies."""
+    return [Original(), *(AugmentedCopy(augmentation, k + 1, seed) for k in range(n_copies))]
+
+
+def make_feature_copies(
+    corpus: Corpus,
+    front_end: FrontEndConfig,
+    variants: Sequence[Variant],
+    folder: Path,
+    *,
+    processes: int | None = None,
+    track: Track | None = None,
+) -> FeatureCopies:
+    """Make the copies, or open them if ``folder`` holds them already.
+
+    Args:
+        corpus: what to copy; every clip must be readable.
+        front_end: config of the features.
+        variants: the copies to make, the first of which is :class:`Original`.
+        folder: for the two files; created. About 18 kB a copy and second of audio.
+        processes: to work with; as many as there are cores by default.
+        track: shows progress.
+
+    Raises:
+        AudioError: a clip that cannot be read.
+    """
+    wanted = json.dumps(
+        {
+            "format": FORMAT,
+            "corpus": corpus.content_hash(),
+            "clips": [clip.path.name for clip in corpus.clips],
+            "front_end": front_end.to_dict(),
+            "variants": hashlib.sha256(repr(list(variants)).encode()).hexdigest(),
+        }
+    )
+    described, data = folder / "copies.json", folder / "copies.npy"
+    if described.is_file() and data.is_file():
+        found = json.loads(described.read_text())
+        if found.pop("wanted", None) == wanted:
+            frames = np.load(data, mmap_mode="r", allow_pickle=False)
+            return FeatureCopies(frames, np.array(found["starts"], np.int64), corpus.clips)
+    folder.mkdir(parents=True, exist_ok=True)
+    described.unlink(missing_ok=True)
+    lengths = [
+        front_end.frames_in(len(read_clip(clip.path, front_end.sample_rate_hz)))
+        for clip in corpus.clips
+    ]
+    within = np.concatenate([[0], np.cumsum(lengths)])
+    starts = (within[None] + within[-1] * np.arange(len(variants))[:, None]).astype(np.int64)
+    jobs = [(clip, front_end, variant) for clip in corpus.clips for variant in variants]
+    with replacing(data) as temporary:
+        frames = np.lib.format.open_memmap(
+            temporary, "w+", np.float16, (int(starts[-1, -1]), front_end.n_features)
+        )
+        order = track(range(len(jobs)), len(jobs)) if track else range(len(jobs))
+        # Fresh processes: a fork of one that has run torch's threads may hang.
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(processes or os.cpu_count() or 1) as pool:
+            results = pool.imap(_copy, jobs, chunksize=max(1, len(variants) // 4))
+            for index, features in zip(order, results, strict=True):
+                i, copy = divmod(index, len(variants))
+                frames[starts[copy, i] : starts[copy, i] + len(features)] = features
+        frames.flush()
+        del frames
+    with replacing(described) as temporary:
+        temporary.write_text(json.dumps({"wanted": wanted, "starts": starts.tolist()}))
+    frames = np.load(data, mmap_mode="r", allow_pickle=False)
+    return FeatureCopies(frames, starts, corpus.clips)
+
+
+def _copy(job: tuple[Clip, FrontEndConfig, Variant]) -> npt.NDArray[np.float16]:
+    """Features of one clip in one copy, in a worker."""
+    clip, front_end, variant = job
+    samples = read_clip(clip.path, front_end.sample_rate_hz)
+    changed = variant.apply(samples, front_end.sample_rate_hz, clip)
+    return np.clip(extract(changed, front_end), -HALF_MAX, HALF_MAX).astype(np.float16)
