@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agent.pipeline import ScoringPipeline
+from agent.known_devices import KnownDevices, built_in_devices
+from agent.known_devices import Source as DeviceSource
+from agent.pipeline import ScoredWindow, ScoringPipeline
 from agent.signal_checks import SignalChecks
+from agent.signal_quality import SignalQuality
 from export.engine import Engine
 from model.audio import AudioFile
 from model.errors import AudioError
-from model.posterior import clip_posterior
+from model.mel import DoubleArray
 
 CLASSIFY_HOP_FRAMES = 64  #: half a window between windows of a file
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A device and its posterior probability under equal priors."""
+    """A device that may have made a recording.
+
+    Attributes:
+        device: its name.
+        probability: posterior under equal priors for all known devices.
+        log10_lr: likelihood ratio against another device; ``None``: the model cannot tell.
+        source: a device of the model, or of the gallery.
+    """
 
     device: str
     probability: float
+    log10_lr: float | None = None
+    source: DeviceSource = "built-in"
+
+
+@dataclass(frozen=True)
+class WindowAnswer:
+    """What one window of a file says, taken alone.
+
+    Attributes:
+        start_s: where it starts in the file, seconds.
+        end_s: where it ends.
+        device: its best device.
+        probability: of that device.
+        log10_lr: of that device.
+    """
+
+    start_s: float
+    end_s: float
+    device: str
+    probability: float
+    log10_lr: float | None
 
 
 @dataclass(frozen=True)
@@ -32,7 +64,12 @@ class Classification:
 
     Attributes:
         file: name as given.
-        candidates: all devices, most probable first.
+        candidates: all known devices, most probable first.
+        unknown: whether the best candidate is not named: its likelihood ratio does not pass the
+            threshold, or the recording is out of the range that was calibrated; ``None``: the
+            model cannot tell.
+        abstained: warnings for which nothing is said about the device at all.
+        window_answers: every window's own answer.
         windows: windows behind the answer.
         agreeing: windows whose own best device is the answer.
         duration_s: length of the file.
@@ -42,6 +79,9 @@ class Classification:
 
     file: str
     candidates: tuple[Candidate, ...]
+    unknown: bool | None
+    abstained: tuple[str, ...]
+    window_answers: tuple[WindowAnswer, ...]
     windows: int
     agreeing: int
     duration_s: float
@@ -50,15 +90,24 @@ class Classification:
 
     @property
     def best(self) -> Candidate:
-        """The most probable device."""
+        """The most probable device, whether it is named or not."""
         return self.candidates[0]
+
+    @property
+    def device(self) -> str | None:
+        """The device named; ``None``: unknown."""
+        return None if self.unknown or self.abstained else self.best.device
 
     def to_dict(self, top: int) -> dict[str, Any]:
         """JSON object with the ``top`` most probable candidates."""
         return {
             "file": self.file,
-            "device": self.best.device,
+            "device": self.device,
+            "unknown": self.unknown,
+            "score": None if self.best.log10_lr is None else round(self.best.log10_lr, 3),
+            "nearest": self.best.device,
             "probability": round(self.best.probability, 6),
+            "abstained": list(self.abstained),
             "candidates": candidates_to_json(self.candidates[:top]),
             "windows": self.windows,
             "windows_agreeing": self.agreeing,
@@ -70,18 +119,49 @@ class Classification:
 
 
 def candidates_to_json(candidates: tuple[Candidate, ...]) -> list[dict[str, Any]]:
-    """List of ``{"device", "probability"}``."""
-    return [{"device": c.device, "probability": round(c.probability, 6)} for c in candidates]
+    """List of ``{"device", "probability", "log10_lr", "source"}``."""
+    return [
+        {
+            "device": c.device,
+            "probability": round(c.probability, 6),
+            "log10_lr": None if c.log10_lr is None else round(c.log10_lr, 3),
+            "source": c.source,
+        }
+        for c in candidates
+    ]
 
 
-def rank(posterior: np.ndarray, labels: tuple[str, ...]) -> tuple[Candidate, ...]:
-    """Devices by falling probability."""
-    order = np.argsort(-posterior, kind="stable")
-    return tuple(Candidate(labels[i], float(posterior[i])) for i in order)
+def rank(
+    posterior: DoubleArray,
+    names: tuple[str, ...],
+    ratios: DoubleArray | None = None,
+    sources: tuple[DeviceSource, ...] | None = None,
+) -> tuple[Candidate, ...]:
+    """Devices by falling probability.
+
+    Args:
+        posterior: float64 ``(devices,)``.
+        names: of the devices.
+        ratios: log10 likelihood ratios ``(devices,)``, if there are any.
+        sources: where each device is from; the model without it.
+    """
+    return tuple(
+        Candidate(
+            names[i],
+            float(posterior[i]),
+            None if ratios is None else float(ratios[i]),
+            "built-in" if sources is None else sources[i],
+        )
+        for i in np.argsort(-posterior, kind="stable")
+    )
 
 
 def classify_audio(
-    engine: Engine, source: Path | bytes, name: str, hop_frames: int = CLASSIFY_HOP_FRAMES
+    engine: Engine,
+    source: Path | bytes,
+    name: str,
+    hop_frames: int = CLASSIFY_HOP_FRAMES,
+    known: KnownDevices | None = None,
 ) -> Classification:
     """Classify one file or the bytes of one.
 
@@ -90,22 +170,24 @@ def classify_audio(
         source: path, or the content of a file.
         name: what to call it.
         hop_frames: frames between windows.
+        known: the devices to choose from; the model's own without it.
 
     Raises:
         AudioError: not readable, empty, NaN, digital silence, or shorter than one window.
     """
-    checks = SignalChecks()
-    posteriors = []
+    known = known if known is not None else built_in_devices(engine)
+    checks, quality = SignalChecks(), SignalQuality(engine.metadata.front_end)
+    scored: list[ScoredWindow] = []
     with AudioFile(source, name) as audio:
-        pipeline = ScoringPipeline(engine, audio.sample_rate_hz, hop_frames)
+        pipeline = ScoringPipeline(engine, audio.sample_rate_hz, hop_frames, known)
         for block in audio.blocks():
             checks.accept(block)
-            posteriors += [window.log_posterior for window in pipeline.accept(block)]
-        posteriors += [window.log_posterior for window in pipeline.flush()]
+            scored += _measured(pipeline.accept(block), quality)
+        scored += _measured(pipeline.flush(), quality)
         info = audio.info
     if info.duration_s == 0:
         raise AudioError(f"{name}: holds no samples")
-    if not posteriors:
+    if not scored:
         config = engine.metadata.front_end
         shortest = config.samples_for(engine.metadata.window_frames) / config.sample_rate_hz
         raise AudioError(
@@ -113,22 +195,50 @@ def classify_audio(
         )
     if checks.digital_silence:
         raise AudioError(f"{name}: digital silence, every sample is zero")
-    stacked = np.stack(posteriors)
-    candidates = rank(clip_posterior(stacked), engine.metadata.labels)
-    best = engine.metadata.labels.index(candidates[0].device)
+    posteriors = np.stack([window.log_posterior for window in scored])
+    embedding = np.mean([window.embedding for window in scored], axis=0)
+    ratios = known.log10_lr(embedding)
+    posterior = known.clip_posterior(posteriors, embedding)
+    candidates = rank(posterior, known.names, ratios, known.sources)
+    best = known.names.index(candidates[0].device)
     warnings = checks.warnings()
     if pipeline.narrowband:
         warnings.append("narrowband")
     if info.channels > 1:
         warnings.append("multichannel")
-    if len(posteriors) < 3:
+    if len(scored) < 3:
         warnings.append("few-windows")
+    # Only a model that was calibrated has a range to be out of.
+    outside = [] if known.open_set is None else quality.outside(checks)
+    score = candidates[0].log10_lr
     return Classification(
         file=name,
         candidates=candidates,
-        windows=len(posteriors),
-        agreeing=int((stacked.argmax(axis=1) == best).sum()),
+        unknown=None if score is None else bool(outside) or known.is_unknown(score),
+        abstained=tuple(outside),
+        window_answers=tuple(_answer(window, known, info.sample_rate_hz) for window in scored),
+        windows=len(scored),
+        agreeing=int((posteriors.argmax(axis=1) == best).sum()),
         duration_s=info.duration_s,
         sample_rate_hz=info.sample_rate_hz,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *outside),
+    )
+
+
+def _measured(windows: Iterable[ScoredWindow], quality: SignalQuality) -> list[ScoredWindow]:
+    kept = list(windows)
+    for scored in kept:
+        quality.accept(scored.window)
+    return kept
+
+
+def _answer(scored: ScoredWindow, known: KnownDevices, sample_rate_hz: int) -> WindowAnswer:
+    best = int(scored.log_posterior.argmax())
+    ratios = known.log10_lr(scored.embedding)
+    return WindowAnswer(
+        scored.window.start / sample_rate_hz,
+        scored.window.end / sample_rate_hz,
+        known.names[best],
+        float(np.exp(scored.log_posterior[best])),
+        None if ratios is None else float(ratios[best]),
     )

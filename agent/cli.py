@@ -10,8 +10,10 @@ import typer
 from agent import __version__
 from agent.commands.bench import bench
 from agent.commands.classify import classify
+from agent.commands.compare import compare
 from agent.commands.config import config_app
 from agent.commands.crossval import crossval
+from agent.commands.demo import demo
 from agent.commands.devices import devices
 from agent.commands.doctor import doctor
 from agent.commands.enroll import enroll
@@ -40,6 +42,7 @@ app.command()(classify)
 app.command()(listen)
 app.command()(enroll)
 app.add_typer(gallery_app, name="gallery")
+app.command()(compare)
 app.command()(devices)
 app.command()(info)
 app.command()(train)
@@ -50,6 +53,7 @@ app.command()(export)
 app.command()(verify)
 app.command()(bench)
 app.command()(simulate)
+app.command()(demo)
 app.command()(soak)
 app.add_typer(config_app, name="config")
 app.command()(doctor)

@@ -104,7 +104,7 @@ class ConfiguredAgent:
         self._config, self._model = config, model
         troubles = self._outlets.apply(config, model)
         troubles += self._inputs.apply(config, model)
-        self._listening = Listening(model.engine, self._inputs.streams)
+        self._listening = Listening(model.engine, self._inputs.streams, model.known)
         for trouble in troubles[1:]:
             self._say(str(trouble))
         if troubles:

@@ -94,6 +94,7 @@ class ConfiguredInputs:
             self._emit,
             self._tap,
             model.facts,
+            model.known,
         )
 
     def _update(
@@ -101,7 +102,7 @@ class ConfiguredInputs:
     ) -> None:
         stream.rules = entry.decision or config.decision
         if stream in self.streams and self._heard_with != (model, config.agent.hop_s):
-            stream.use(model.engine.metadata, config.agent.hop_s, model.facts)
+            stream.use(model.engine.metadata, config.agent.hop_s, model.facts, model.known)
 
     def _end(self, stream: InputStream) -> None:
         stream.end()

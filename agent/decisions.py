@@ -16,6 +16,8 @@ import numpy as np
 
 from agent.config.settings import DecisionSection
 from agent.events import EventKind
+from agent.familiarity import Familiarity
+from agent.known_devices import KnownDevices
 from agent.signal_checks import SignalChecks, level_to_json
 from agent.windows import Window
 from model.mel import DoubleArray
@@ -111,6 +113,7 @@ class Decider:
         labels: devices of the model.
         rules: see :class:`agent.config.settings.DecisionSection`; may be replaced at any time.
         sample_rate_hz: rate that positions count in.
+        known: what tells strangers from the devices, if anything does.
 
     Attributes:
         sample_rate_hz: as given; may be replaced after a :meth:`restart`.
@@ -119,9 +122,14 @@ class Decider:
     """
 
     def __init__(
-        self, labels: tuple[str, ...], rules: DecisionSection, sample_rate_hz: int
+        self,
+        labels: tuple[str, ...],
+        rules: DecisionSection,
+        sample_rate_hz: int,
+        known: KnownDevices | None = None,
     ) -> None:
         self._labels = labels
+        self._familiarity = Familiarity(known) if known is not None else None
         self.sample_rate_hz = sample_rate_hz
         self._rules = rules
         self._evidence = Evidence(len(labels), rules.memory_s)
@@ -152,10 +160,21 @@ class Decider:
         """Posterior over the windows remembered, float64 ``(devices,)``."""
         return self._evidence.posterior
 
+    @property
+    def unknown(self) -> bool:
+        """Whether ``unknown`` has been decided on."""
+        return self._unknown
+
+    def remember(self, other: Decider) -> None:
+        """Take over what another decider named last, so that another device is a change."""
+        self._previous = other._previous
+
     def restart(self) -> None:
         """Forget the evidence: what comes may be another device. What was named last is kept, so
         that another device is a change."""
         self._evidence.clear()
+        if self._familiarity is not None:
+            self._familiarity.clear()
         self.device = None
         self._unknown = False
         self.silent = False
@@ -163,8 +182,20 @@ class Decider:
         self._candidate = None
         self._naming = self._unsure = self._quiet = self._clipped = None
 
+    @property
+    def log10_lr(self) -> float | None:
+        """Of the best device against another one, on what is remembered; ``None`` where the model
+        cannot tell."""
+        if self._familiarity is None:
+            return None
+        return self._familiarity.log10_lr(int(self.posterior.argmax()))
+
     def accept(
-        self, window: Window, log_posterior: DoubleArray, checks: SignalChecks
+        self,
+        window: Window,
+        log_posterior: DoubleArray,
+        checks: SignalChecks,
+        embedding: DoubleArray | None = None,
     ) -> list[Decision]:
         """Take in a window.
 
@@ -172,6 +203,7 @@ class Decider:
             window: where it lies.
             log_posterior: float64 ``(devices,)``.
             checks: of the window's samples.
+            embedding: float64 ``(dims,)``; without it strangers are not told from the devices.
 
         Returns:
             what is decided on it, mostly nothing.
@@ -188,10 +220,16 @@ class Decider:
         elapsed = length if self._last_end is None else window.end - self._last_end
         self._last_end = window.end
         heard = min(elapsed, length)  # a pause between two windows is not heard
-        self._evidence.add(log_posterior, elapsed / self.sample_rate_hz, heard / length)
+        elapsed_s, new_share = elapsed / self.sample_rate_hz, heard / length
+        self._evidence.add(log_posterior, elapsed_s, new_share)
+        if self._familiarity is not None and embedding is not None:
+            self._familiarity.add(embedding, elapsed_s, new_share, self._rules.memory_s)
         posterior = self._evidence.posterior
         best = int(posterior.argmax())
         probability = float(posterior[best])
+        if self._familiarity is not None and self._familiarity.is_stranger(best):
+            # However much more probable than the other devices: it is none of them.
+            probability, posterior = 0.0, np.zeros_like(posterior)
         decisions += self._name(window, heard, self._labels[best], probability)
         decisions += self._doubt(window, heard, posterior, probability)
         return decisions

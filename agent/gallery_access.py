@@ -15,7 +15,7 @@ from export.engine import Engine, read_model
 from export.sidecar import PLAN_SUFFIX, Sidecar, sha256_of
 from model.enrolled_device import ModelIdentity
 from model.errors import DevrecError, GalleryError
-from model.gallery_index import make_folder
+from model.gallery_index import INDEX, make_folder
 
 #: Where a model's file says whose weights it holds in another precision (``export``).
 SOURCE_KEY = "source sha256"
@@ -52,6 +52,14 @@ def gallery_folder(given: Path | None) -> Path:
         GalleryError: none was given, and this user has no home folder.
     """
     return given if given is not None else default_gallery(os.environ)
+
+
+def gallery_state(folder: Path) -> str:
+    """Changes with every write to the gallery; empty for one that is not there."""
+    try:
+        return (folder / INDEX).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 @contextmanager

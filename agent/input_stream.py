@@ -15,6 +15,7 @@ from agent.classification import rank
 from agent.config.settings import DecisionSection
 from agent.decisions import Decider
 from agent.events import Event, EventKind, Moment
+from agent.known_devices import KnownDevices
 from agent.live_figures import InputFigures
 from agent.live_report import LiveReport
 from agent.signal_checks import SignalChecks, block_level_dbfs, level_to_json
@@ -51,6 +52,7 @@ class InputStream:
         emit: takes the events.
         tap: also gets all samples, if given.
         facts: JSON-ready values for the event ``started``.
+        known: the devices to decide between; the model's own, and no strangers, without it.
 
     Attributes:
         figures: counters.
@@ -69,6 +71,7 @@ class InputStream:
         emit: EventSink,
         tap: AudioTap | None = None,
         facts: Mapping[str, Any] = MappingProxyType({}),
+        known: KnownDevices | None = None,
     ) -> None:
         self.name = name
         self.source = source
@@ -81,8 +84,8 @@ class InputStream:
         self._announced = self._flushed = False
         self._rate = 0
         self._items: deque[SourceItem] = deque()
-        self._use(metadata, hop_s)
-        self._decider = Decider(metadata.labels, rules, 1)  # its rate comes with the first item
+        self._use(metadata, hop_s, known)
+        self._decider = Decider(self._names, rules, 1, known)  # its rate comes with the first item
         self._recent: deque[Audio] = deque()  # samples that windows to come may reach back to
         self._end = 0  # position after the last sample
         self._lost_at: tuple[Moment, str | None] | None = None
@@ -93,29 +96,40 @@ class InputStream:
         """Length of the audio so far, without what was lost."""
         return self.figures.samples / self._rate if self._rate else 0.0
 
-    def use(self, metadata: ModelMetadata, hop_s: float, facts: Mapping[str, Any]) -> None:
+    def use(
+        self,
+        metadata: ModelMetadata,
+        hop_s: float,
+        facts: Mapping[str, Any],
+        known: KnownDevices | None = None,
+    ) -> None:
         """Go on with another model or hop: windows and evidence begin anew, no sample is lost.
 
         Args:
             metadata: of the model.
             hop_s: seconds between windows.
             facts: for the event ``started``, which announces another model.
+            known: as for the constructor.
         """
         announced = self._begun is not None and facts != self._facts
         if announced:
             self.end()
-        same_devices = metadata.labels == self._metadata.labels
+        before = self._names, self._known
         self._facts = facts
-        self._use(metadata, hop_s)
-        if same_devices:
+        self._use(metadata, hop_s, known)
+        if before == (self._names, self._known):
             self._decider.restart()
         else:
-            self._decider = Decider(metadata.labels, self.rules, self._decider.sample_rate_hz)
+            old = self._decider
+            self._decider = Decider(self._names, old.rules, old.sample_rate_hz, known)
+            if before[0] == self._names:
+                self._decider.remember(old)
         if announced:
             self._begin(self._now(time.monotonic()))
 
-    def _use(self, metadata: ModelMetadata, hop_s: float) -> None:
-        self._metadata = metadata
+    def _use(self, metadata: ModelMetadata, hop_s: float, known: KnownDevices | None) -> None:
+        self._metadata, self._known = metadata, known
+        self._names = metadata.labels if known is None else known.names
         self._hop_frames = metadata.front_end.hop_frames(hop_s)
         self._slicer: WindowSlicer | None = None
 
@@ -157,15 +171,18 @@ class InputStream:
                 heard += self._on_state(item)
         return heard
 
-    def take(self, heard: HeardWindow, log_posterior: DoubleArray) -> LiveReport:
+    def take(
+        self, heard: HeardWindow, log_posterior: DoubleArray, embedding: DoubleArray | None = None
+    ) -> LiveReport:
         """Decide on a window that :meth:`pull` returned, in the same order.
 
         Args:
             heard: the window.
             log_posterior: float64 ``(devices,)``.
+            embedding: float64 ``(dims,)``; without it strangers are not told from the devices.
         """
         window, checks, decider = heard.window, heard.checks, self._decider
-        for decision in decider.accept(window, log_posterior, checks):
+        for decision in decider.accept(window, log_posterior, checks, embedding):
             self._emit_event(
                 decision.kind,
                 self._moment(decision.start),
@@ -174,23 +191,25 @@ class InputStream:
                 previous=decision.previous,
                 probability=decision.probability,
                 windows=decision.windows,
-                details=self._circumstances(checks) | decision.details,
+                details=self._circumstances(checks) | self._score(decider) | decision.details,
             )
         now = time.monotonic()
         self.last_window_s = now
         figures = self.figures
         figures.windows += 1
         figures.device = decider.device
-        candidates = rank(decider.posterior, self._metadata.labels)
+        candidates = rank(decider.posterior, self._names)
         figures.probability = candidates[0].probability
         figures.latency.add(max(0.0, now - self.source.heard_at(window.end)))
         return LiveReport(
             input=self.name,
             time_s=window.end / self._rate,
             windows=figures.windows,
-            window_best=rank(np.exp(log_posterior), self._metadata.labels)[0],
+            window_best=rank(np.exp(log_posterior), self._names)[0],
             candidates=candidates,
             device=decider.device,
+            log10_lr=decider.log10_lr,
+            unknown=decider.unknown,
             silent=decider.silent,
             level_dbfs=checks.level_dbfs,
             lost_samples=figures.lost_samples,
@@ -291,6 +310,13 @@ class InputStream:
             "level_dbfs": level_to_json(checks.level_dbfs),
             "warnings": self._warnings(checks),
         }
+
+    def _score(self, decider: Decider) -> dict[str, Any]:
+        """The likelihood ratio behind a decision, where the model can tell strangers."""
+        if self._known is None or self._known.open_set is None:
+            return {}
+        ratio = decider.log10_lr
+        return {"score": None if ratio is None else round(ratio, 3)}
 
     # States and events
 

@@ -6,6 +6,7 @@ import select
 from collections.abc import Iterator
 
 from agent.input_stream import HeardWindow, InputStream
+from agent.known_devices import KnownDevices, built_in_devices
 from agent.live_report import LiveReport
 from agent.pipeline import score
 from export.engine import Engine
@@ -19,10 +20,14 @@ class Listening:
     Args:
         engine: the model.
         streams: the inputs.
+        known: the devices to score for, the same as the inputs'; the model's own without it.
     """
 
-    def __init__(self, engine: Engine, streams: list[InputStream]) -> None:
+    def __init__(
+        self, engine: Engine, streams: list[InputStream], known: KnownDevices | None = None
+    ) -> None:
         self.engine = engine
+        self._known = known if known is not None else built_in_devices(engine)
         self.streams = streams
 
     @property
@@ -53,6 +58,6 @@ class Listening:
     def _take(self, heard: list[tuple[InputStream, HeardWindow]]) -> Iterator[LiveReport]:
         if not heard:
             return
-        posteriors = score(self.engine, [window.window for _, window in heard])
-        for (stream, window), posterior in zip(heard, posteriors, strict=True):
-            yield stream.take(window, posterior)
+        scored = score(self.engine, self._known, [window.window for _, window in heard])
+        for (stream, window), scores in zip(heard, scored, strict=True):
+            yield stream.take(window, scores.log_posterior, scores.embedding)

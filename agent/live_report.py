@@ -20,6 +20,9 @@ class LiveReport:
         window_best: best device of the newest window alone.
         candidates: devices by posterior over the evidence remembered.
         device: the device decided on, if any.
+        log10_lr: of the best candidate against another device, on the evidence remembered;
+            ``None`` where the model cannot tell.
+        unknown: whether ``unknown`` has been decided on.
         silent: whether silence has been decided on.
         level_dbfs: RMS level of the window.
         lost_samples: samples missing so far.
@@ -32,6 +35,8 @@ class LiveReport:
     window_best: Candidate
     candidates: tuple[Candidate, ...]
     device: str | None
+    log10_lr: float | None
+    unknown: bool
     silent: bool
     level_dbfs: float
     lost_samples: int
@@ -47,6 +52,8 @@ class LiveReport:
             "device": best.device,
             "probability": round(best.probability, 6),
             "decided": self.device,
+            "unknown": self.unknown,
+            "score": None if self.log10_lr is None else round(self.log10_lr, 3),
             "silent": self.silent,
             "candidates": candidates_to_json(self.candidates[:top]),
             "window_device": self.window_best.device,

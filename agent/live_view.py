@@ -82,10 +82,15 @@ class LiveView:
             rows.append(Text("\nsilence\n", style="dim"))
         else:
             best = report.candidates[0]
+            named = report.device or ("unknown" if report.unknown else "undecided")
+            style = "bold cyan" if report.device else "bold yellow" if report.unknown else "dim"
+            ratio = "" if report.log10_lr is None else f"   log10 LR {report.log10_lr:+.1f}"
             headline = Text.assemble(
                 "\n",
-                (report.device or "undecided", "bold cyan" if report.device else "dim"),
+                (named, style),
                 f"   {_percent(best.probability)}" if report.device == best.device else "",
+                (f"   nearest {best.device}" if report.unknown else "", "dim"),
+                (ratio, "dim"),
                 "\n",
             )
             rows += [headline, self._candidates(report), self._window_trace(stream.name, best)]
@@ -181,7 +186,7 @@ def _in_words(event: Mapping[str, Any]) -> str:
     if kind == "device_identified":
         return f"this is {event['device']} ({_percent(event['probability'])})"
     if kind == "unknown":
-        return "unknown: no device of the model is probable enough"
+        return "unknown: none of the known devices, or none that is probable enough"
     if kind == "silence":
         return "digital silence: every sample is zero" if event["digital"] else "silence"
     if kind == "audio_restored":

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from agent.known_devices import KnownDevices, built_in_devices
 from agent.windows import Window, WindowSlicer
 from export.engine import Engine
 from model.mel import DoubleArray
-from model.posterior import log_posterior
 
 Samples = npt.NDArray[np.float32]
 
@@ -26,20 +26,21 @@ class ScoredWindow:
     Attributes:
         window: where it lies.
         log_posterior: float64 ``(devices,)``.
+        embedding: float64 ``(dims,)``.
     """
 
     window: Window
     log_posterior: DoubleArray
+    embedding: DoubleArray
 
 
-def score(engine: Engine, windows: list[Window]) -> DoubleArray:
-    """Log posteriors of windows, of one stream or of many, in one engine call.
-
-    Returns:
-        float64 ``(windows, devices)``.
-    """
-    features = np.stack([window.features for window in windows])
-    return log_posterior(engine.run(features).logits)
+def score(engine: Engine, known: KnownDevices, windows: list[Window]) -> list[ScoredWindow]:
+    """Score windows, of one stream or of many, in one engine call."""
+    scores = engine.run(np.stack([window.features for window in windows]))
+    posteriors = known.window_log_posteriors(scores)
+    embeddings = scores.embedding.astype(np.float64)
+    scored = zip(windows, posteriors, embeddings, strict=True)
+    return [ScoredWindow(*values) for values in scored]
 
 
 class ScoringPipeline:
@@ -49,13 +50,21 @@ class ScoringPipeline:
         engine: what scores the windows.
         sample_rate_hz: rate of the samples to come.
         hop_frames: frames between window starts.
+        known: the devices to score for; the model's own without it.
 
     Raises:
         AudioError: a rate out of range.
     """
 
-    def __init__(self, engine: Engine, sample_rate_hz: int, hop_frames: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sample_rate_hz: int,
+        hop_frames: int,
+        known: KnownDevices | None = None,
+    ) -> None:
         self._engine = engine
+        self._known = known if known is not None else built_in_devices(engine)
         self._slicer = WindowSlicer(engine.metadata, sample_rate_hz, hop_frames)
 
     @property
@@ -74,5 +83,4 @@ class ScoringPipeline:
     def _score(self, windows: Iterable[Window]) -> Iterator[ScoredWindow]:
         remaining = iter(windows)
         while batch := list(itertools.islice(remaining, WINDOWS_PER_CALL)):
-            posteriors = score(self._engine, batch)
-            yield from (ScoredWindow(w, p) for w, p in zip(batch, posteriors, strict=True))
+            yield from score(self._engine, self._known, batch)

@@ -18,6 +18,10 @@ WARNINGS = {
     "quiet": f"very quiet (below {QUIET_DBFS:.0f} dBFS)",
     "multichannel": "several channels: only the first was used",
     "few-windows": "short: fewer than three windows",
+    "too-quiet": "too quiet to say anything about the device",
+    "too-clipped": "too much of it clipped to say anything about the device",
+    "too-noisy": "loud and quiet hardly differ: too noisy to say anything about the device",
+    "too-narrow": "too narrow a band to say anything about the device",
 }
 
 
@@ -56,10 +60,15 @@ class SignalChecks:
         """Whether all samples are zero (a muted input, a placeholder file)."""
         return self.peak == 0.0
 
+    @property
+    def clipped_share(self) -> float:
+        """Share of the samples at full scale, 0 to 1."""
+        return self._clipped / self._count if self._count else 0.0
+
     def warnings(self) -> list[str]:
         """Codes out of :data:`WARNINGS`."""
         found = []
-        if self._count and self._clipped > CLIPPED_SHARE * self._count:
+        if self.clipped_share > CLIPPED_SHARE:
             found.append("clipping")
         if self.level_dbfs < QUIET_DBFS:
             found.append("quiet")

@@ -19,7 +19,8 @@ Names and shapes (``C`` filters, ``P`` positions, ``F`` features, matrices as ``
 ``project.*``                    ``(2 units, dim)`` (hybrid profile)
 ``sequence_norm.*``              ``(2 dim,)`` (hybrid profile)
 ``mlp.*``, ``classifier.*``      linear; ``mlp.statistics.weight`` with whitening and batch norm
-``statistics.*``                 linear; ``hidden`` and ``discriminants`` (statistics profile)
+``statistics.*``                 linear; ``hidden``, ``linear_scores`` and ``discriminants``
+                                 (statistics profile)
 ==============================  =======================================================
 """
 
@@ -232,6 +233,8 @@ def _fold_statistics(state: Mapping[str, Array], folded: Folded, eps: float) -> 
     folded["statistics.hidden.weight"] = whitened
     shift = state["hidden.bias"] * scale + offset
     folded["statistics.hidden.bias"] = shift - state["statistics.mean"] @ whitened
+    for part in ("weight", "bias"):
+        folded[f"statistics.linear_scores.{part}"] = state[f"linear_scores.{part}"]
     projection = state["discriminants.projection"]
     folded["statistics.discriminants.weight"] = projection
     folded["statistics.discriminants.bias"] = -state["discriminants.centre"] @ projection

@@ -83,7 +83,11 @@ def build_graph(
         else:
             head = embedding = _hybrid_head(g, products, config, states, x)
     g.named(embedding, EMBEDDING)
-    g.named(products.linear(g, head, "classifier"), LOGITS)
+    logits = products.linear(g, head, "classifier")
+    if config.profile == "statistics":
+        linear = products.linear(g, statistics, "statistics.linear_scores")
+        logits = g.add("Add", logits, linear)
+    g.named(logits, LOGITS)
     window: list[str | int | None] = ["n", WINDOW_FRAMES, config.n_features]
     shapes: dict[str, list[str | int | None]] = {
         LOGITS: ["n", config.n_devices],

@@ -39,11 +39,17 @@ def rebuild_network(model: ModelProto, source: str) -> DeviceNetwork:
         weights = folded_weights(model)
         network = DeviceNetwork(NetworkConfig.from_dict(metadata.network))
         with torch.no_grad():
-            _fill_trunk(network, weights)
+            _fill(network.input_norm.mean, weights["input_norm.mean"])
+            _fill(network.input_norm.scale, weights["input_norm.scale"])
+            _neutral(network.mlp_norm)
             if network.statistics is None:
+                _fill_trunk(network, weights)
                 _fill_paper_head(network, weights)
+            elif network.config.profile == "statistics":
+                _fill_statistics(network, weights)
             else:
-                _fill_default_head(network, network.statistics, weights)
+                _fill_trunk(network, weights)
+                _fill_hybrid_head(network, network.statistics, weights)
             _fill_linear(network.classifier, weights, "classifier")
     except (ModelError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ModelError(f"{source}: no network can be rebuilt from it ({error})") from error
@@ -70,8 +76,6 @@ def _neutral(norm: nn.Module) -> None:
 
 
 def _fill_trunk(network: DeviceNetwork, weights: Folded) -> None:
-    _fill(network.input_norm.mean, weights["input_norm.mean"])
-    _fill(network.input_norm.scale, weights["input_norm.scale"])
     first = weights["convlstm1.input.weight"]  # its last row is the bias
     _fill(network.convlstm1.input_kernel, first[:-1])
     _fill(network.convlstm1.bias, first[-1])
@@ -81,7 +85,7 @@ def _fill_trunk(network: DeviceNetwork, weights: Folded) -> None:
         _fill(layer.state_kernel, weights[f"{name}.state.weight"])
         if layer.peephole is not None:
             _fill(layer.peephole, weights[f"{name}.peephole"])
-    for norm in (network.norm1, network.norm2, network.mlp_norm):
+    for norm in (network.norm1, network.norm2):
         _neutral(norm)
     biases = np.split(weights["bilstm.bias"], 2, axis=1)
     for direction, suffix in enumerate(("", "_reverse")):
@@ -118,7 +122,7 @@ def _fill_paper_head(network: DeviceNetwork, weights: Folded) -> None:
     _fill_linear(network.mlp, weights, "mlp")
 
 
-def _fill_default_head(network: DeviceNetwork, statistics: StatisticsPool, weights: Folded) -> None:
+def _fill_hybrid_head(network: DeviceNetwork, statistics: StatisticsPool, weights: Folded) -> None:
     _fill_linear(network.project, weights, "project")
     for index, encoder in enumerate(network.encoders):
         if not isinstance(encoder, TokenEncoder):
@@ -144,8 +148,28 @@ def _fill_default_head(network: DeviceNetwork, statistics: StatisticsPool, weigh
             _fill_linear(getattr(encoder, layer), weights, f"{name}.{layer}")
     _fill(network.sequence_norm.weight, weights["sequence_norm.weight"])
     _fill(network.sequence_norm.bias, weights["sequence_norm.bias"])
-    statistics.whitening.copy_(torch.eye(len(statistics.whitening)))
-    statistics.mean.zero_()
+    _unwhitened(statistics)
     kernel = np.concatenate([weights["mlp.weight"], weights["mlp.statistics.weight"]])
     _fill(network.mlp.weight, kernel.T)
     _fill(network.mlp.bias, weights["mlp.bias"])
+
+
+def _fill_statistics(network: DeviceNetwork, weights: Folded) -> None:
+    if network.statistics is not None:
+        _unwhitened(network.statistics)
+    _neutral(network.hidden_norm)
+    _fill_linear(network.hidden, weights, "statistics.hidden")
+    _fill_linear(network.mlp, weights, "mlp")
+    _fill(network.linear_scores.weight, weights["statistics.linear_scores.weight"])
+    _fill(network.linear_scores.bias, weights["statistics.linear_scores.bias"])
+    projection = weights["statistics.discriminants.weight"]
+    _fill(network.discriminants.projection, projection)
+    # Any centre will do that the projection maps to the offset.
+    offset = weights["statistics.discriminants.bias"]
+    _fill(network.discriminants.centre, -offset @ np.linalg.pinv(projection))
+
+
+def _unwhitened(statistics: StatisticsPool) -> None:
+    """The whitening is folded into what follows."""
+    statistics.whitening.copy_(torch.eye(len(statistics.whitening)))
+    statistics.mean.zero_()

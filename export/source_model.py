@@ -90,11 +90,13 @@ class Source:
             ranges: known ranges; measured on the real windows without them.
 
         Raises:
-            UsageError: int8 without real windows.
+            UsageError: int8 without real windows, or of a model that 8 bits gain nothing for.
             ModelError: the file was not written by this project, or its weights do not fit.
         """
         if precision == "fp32":
             return self.model, {}
+        if precision == "int8" and self.engine.metadata.network.get("profile") == "statistics":
+            raise UsageError("int8 is for models with recurrent layers: this one has none")
         if precision == "int8" and ranges is None:
             if not len(self.windows):
                 raise UsageError("int8 needs real recordings to measure ranges on (--clips)")

@@ -179,3 +179,15 @@ def _recurs_in_every_device(pairs: Iterable[tuple[str, str]]) -> bool:
     counts = Counter(content for _, content in seen)
     shared = sum(count for count in counts.values() if count > 1)
     return shared >= 0.8 * len(seen)
+
+
+def speech_corpus(folder: Path) -> Corpus:
+    """All audio below a folder as recordings by one device.
+
+    Raises:
+        CorpusError: not a folder, or no audio in it.
+    """
+    files = audio_files_in(folder) if folder.is_dir() else []
+    if not files:
+        raise CorpusError(f"{folder}: no folder with audio files")
+    return Corpus(folder.name, tuple(Clip(path, "speech", path.stem) for path in files))

@@ -14,7 +14,7 @@ import json
 import multiprocessing
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -108,6 +108,13 @@ class FeatureCopies:
         """Frames of a clip in every copy but the original, ``(frames, 73)`` each."""
         spans = [self.span(copy, clip) for copy in range(1, self.n_copies)]
         return [self.frames[first:last] for first, last in spans]
+
+
+def plain_copies(features: Mapping[Clip, npt.NDArray[np.float32]]) -> FeatureCopies:
+    """Clips as they are, in memory."""
+    lengths = [len(frames) for frames in features.values()]
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return FeatureCopies(np.concatenate(list(features.values())), starts[None], tuple(features))
 
 
 def augmented_copies(augmentation: Augmentation, n_copies: int, seed: int) -> list[Variant]:

@@ -16,11 +16,12 @@ section III and Table II.
     statistics, the part of the window that a device's frequency response shapes directly.
 
 ``statistics``
-    These statistics alone, a hidden layer, and the MLP: no recurrent layer. The embedding is not
-    the MLP's, which collapses onto the devices it was trained on, but linear discriminants of the
-    statistics (:class:`model.window_statistics.Discriminants`), which tell strangers apart as well.
-    ``docs/model-card.md`` has the measurements that this profile was chosen by for the built-in
-    model.
+    These statistics alone, a hidden layer, and the MLP: no recurrent layer. The logits are the sum
+    of the MLP's and of linear ones (:class:`model.window_statistics.LinearScores`). The embedding
+    is not the MLP's, which collapses onto the devices it was trained on, but linear discriminants
+    of the statistics (:class:`model.window_statistics.Discriminants`), which tell strangers apart
+    as well. ``docs/model-card.md`` has the measurements that this profile was chosen by for the
+    built-in model.
 
 All normalise features inside the graph, so a model file takes raw front-end frames.
 """
@@ -33,7 +34,12 @@ from torch import Tensor, nn
 from model.convlstm import ConvLSTM1d
 from model.encoders import ScalarEncoder, TokenEncoder
 from model.network_config import NetworkConfig
-from model.window_statistics import Discriminants, InputNorm, StatisticsPool
+from model.window_statistics import (
+    Discriminants,
+    InputNorm,
+    LinearScores,
+    StatisticsPool,
+)
 
 
 class DeviceNetwork(nn.Module):
@@ -53,6 +59,7 @@ class DeviceNetwork(nn.Module):
         self.mlp_norm: nn.Module = nn.BatchNorm1d(config.mlp_dim)
         if self.statistics is not None and config.profile == "statistics":
             self.discriminants = Discriminants(self.statistics.n_statistics, config.n_discriminants)
+            self.linear_scores = LinearScores(self.statistics.n_statistics, config.n_devices)
             self.hidden = nn.Linear(self.statistics.n_statistics, config.hidden_dim)
             self.hidden_norm = nn.BatchNorm1d(config.hidden_dim)
             self.mlp = nn.Linear(config.hidden_dim, config.mlp_dim)
@@ -197,7 +204,8 @@ class DeviceNetwork(nn.Module):
             values = self.statistics.whiten(raw)
         if self.config.profile == "statistics":
             hidden = torch.relu(self.hidden_norm(self.hidden(values)))
-            return self.head(self.dropout(hidden))[0], self.discriminants(raw)
+            logits = self.head(self.dropout(hidden))[0] + self.linear_scores(raw)
+            return logits, self.discriminants(raw)
         silent = values.new_zeros(len(values), 2 * self.config.token_dim)
         return self.head(torch.cat([silent, values], dim=1))
 

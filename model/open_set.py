@@ -31,6 +31,8 @@ class OpenSet:
 
     Attributes:
         prototypes: float64 ``(devices, dims)``, of the model's own devices, in the labels' order.
+        spectra: float64 ``(devices, bands)``, their long-term log-mel spectra less the mean over
+            bands, for pictures.
         calibration: cosine to log10 LR.
         bounds: of log10 LRs that the validation can support.
         threshold: log10 LR that the best device must exceed.
@@ -43,6 +45,7 @@ class OpenSet:
     """
 
     prototypes: DoubleArray
+    spectra: DoubleArray
     calibration: Calibration
     bounds: LrBounds
     threshold: float
@@ -84,6 +87,7 @@ class OpenSet:
         return {
             "prototypes": _packed(self.prototypes),
             "shape": list(self.prototypes.shape),
+            "spectra": _packed(self.spectra),
             "calibration": self.calibration.to_dict(),
             "bounds": self.bounds.to_dict(),
             "threshold": self.threshold,
@@ -110,6 +114,7 @@ class OpenSet:
             devices, dims = values["shape"]
             found = cls(
                 prototypes=_unpacked(values["prototypes"]).reshape(devices, dims),
+                spectra=_unpacked(values["spectra"]).reshape(devices, -1),
                 calibration=Calibration.from_dict(values["calibration"]),
                 bounds=LrBounds.from_dict(values["bounds"]),
                 threshold=float(values["threshold"]),
@@ -122,9 +127,11 @@ class OpenSet:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{source}: damaged open-set data: {error}") from error
-        numbers = (found.threshold, found.temperature, *found.prototypes.ravel())
-        if not np.isfinite(numbers).all() or found.temperature <= 0:
-            raise ModelError(f"{source}: damaged open-set data: values out of range")
+        numbers = np.concatenate([found.prototypes.ravel(), found.spectra.ravel()])
+        if not np.isfinite([*numbers, found.threshold, found.temperature]).all():
+            raise ModelError(f"{source}: damaged open-set data: values that are not numbers")
+        if found.temperature <= 0:
+            raise ModelError(f"{source}: damaged open-set data: temperature {found.temperature}")
         return found
 
 

@@ -32,9 +32,9 @@ from model.likelihood_ratio_validation import lr_figures
 from model.mel import DoubleArray
 from model.network import DeviceNetwork
 from model.network_config import NetworkConfig
-from model.statistics_training import fit_discriminants
+from model.statistics_training import fit_linear
 from model.training_config import TrainingConfig
-from model.training_data import label_clips, spread_windows
+from model.training_data import ClipData, label_clips, spread_windows
 
 FALSE_ACCEPTANCE = 0.01  #: of strangers, that the threshold is chosen for
 STRANGERS_SHARE = 0.3  #: of the devices, in every draw
@@ -65,10 +65,10 @@ class Trials:
 
 
 def embedding_network(
-    corpus: Corpus,
     clips: Sequence[Clip],
     features: dict[Clip, Any],
     copies: FeatureCopies | None,
+    speech: Sequence[ClipData],
     front_end: FrontEndConfig,
     config: TrainingConfig,
 ) -> DeviceNetwork:
@@ -77,7 +77,7 @@ def embedding_network(
     data = label_clips(clips, features, labels, copies)
     network = DeviceNetwork(NetworkConfig.for_profile("statistics", len(labels), front_end))
     network.fit_statistics(*spread_windows(data))
-    fit_discriminants(network, data, config)
+    fit_linear(network, data, config, speech)
     return network.eval()
 
 
@@ -100,6 +100,7 @@ def run_trials(
     front_end: FrontEndConfig,
     config: TrainingConfig,
     copies: FeatureCopies | None,
+    speech: Sequence[ClipData],
     tests: ConditionTests,
     n_draws: int,
     track: Callable[[Sequence[tuple[int, str]]], Any] = iter,
@@ -112,6 +113,7 @@ def run_trials(
         front_end: config of the features.
         config: ``virtual_devices`` and ``seed``.
         copies: augmented copies to fit on.
+        speech: see :func:`model.statistics_training.fit_linear`.
         tests: every clip under the conditions to test; the first is the clip as it is.
         n_draws: draws of strangers.
         track: shows progress over (draw, group).
@@ -139,14 +141,14 @@ def run_trials(
         strangers, known = shuffled[:n_strangers], sorted(shuffled[n_strangers:])
         halves = ([d for d in strangers if d in first], [d for d in strangers if d not in first])
         fitted_on = [c for c in corpus.clips if c.device in known and c.group != group]
-        network = embedding_network(corpus, fitted_on, features, copies, front_end, config)
+        network = embedding_network(fitted_on, features, copies, speech, front_end, config)
         others = [c for c in corpus.clips if c.group != group]
         enrolments = clip_embeddings(network, others, tests.copies, 0)
         tested = [c for c in corpus.clips if c.group == group]
         for number, trials in enumerate(by_condition):
             questioned = clip_embeddings(network, tested, tests.copies, number)
             trials.append(_trials(known, halves, others, enrolments, tested, questioned))
-    return _report(tests.conditions, by_condition, corpus, n_draws, len(known))
+    return _report(tests.conditions, by_condition, corpus, n_draws, len(known), bool(speech))
 
 
 def _trials(
@@ -194,6 +196,7 @@ def _report(
     corpus: Corpus,
     n_draws: int,
     n_known: int,
+    has_speech: bool,
 ) -> dict[str, Any]:
     seen = [k for k, condition in enumerate(conditions) if condition.seen]
     kinds = {
@@ -212,6 +215,7 @@ def _report(
         "devices": len(corpus.devices),
         "known_devices": n_known,
         "draws": n_draws,
+        "speech": has_speech,
         "kinds": {kind: _figures(trials, fitting) for kind, trials in flat.items()},
         "conditions": [
             {

@@ -24,6 +24,8 @@ PIECES = (2, 4, 8)  #: that a spliced window is put together from
 REAL_WINDOWS = 30_000  #: of the devices of the corpus, for the discriminants
 VIRTUAL_WINDOWS = 40  #: of each virtual device
 REAL_WEIGHT = 5.0  #: how many virtual devices a real one counts for
+LINEAR_SHARE = 0.2  #: of the linear log posteriors in the logits
+SPEECH_SHARE = 0.4  #: of the virtual devices that stand on further speech, where there is any
 _CHUNK = 1000
 
 
@@ -68,35 +70,51 @@ def train_head(network: DeviceNetwork, clips: Sequence[ClipData], config: Traini
 
 
 @torch.no_grad()
-def fit_discriminants(
-    network: DeviceNetwork, clips: Sequence[ClipData], config: TrainingConfig
+def fit_linear(
+    network: DeviceNetwork,
+    clips: Sequence[ClipData],
+    config: TrainingConfig,
+    speech: Sequence[ClipData] = (),
 ) -> None:
-    """Measure the discriminants on the devices of the corpus and on virtual ones.
+    """Measure the discriminants, on real and on virtual devices, and the linear scores.
 
     A real recording under a random response curve is a recording by another device. Hundreds of
     these show which directions tell devices apart that nobody trained on.
 
     Args:
-        network: of the ``statistics`` profile, with fitted input normalisation.
+        network: of the ``statistics`` profile, with a trained head: the scores add to it.
         clips: what to draw from.
         config: ``virtual_devices``, ``seed``.
+        speech: recordings by one further device, many voices and words, that virtual devices are
+            made from as well; all labels 0.
     """
     rng = np.random.default_rng((config.seed, 2))
     windows = SegmentWindows(clips, 3 * network.config.n_static)
+    further = SegmentWindows(speech, 3 * network.config.n_static) if speech else None
     n_real, n_virtual = windows.n_devices, config.virtual_devices
-    curves = torch.from_numpy(response_curves(n_virtual, network.config.n_mels, rng))
-    bases = rng.integers(0, n_real, n_virtual)
     real = np.arange(REAL_WINDOWS) % n_real
-    virtual = np.repeat(np.arange(n_virtual), VIRTUAL_WINDOWS)
     values: list[Tensor] = []
     for part in np.array_split(real, -(-len(real) // _CHUNK)):
         mels = windows.draw(rng.integers(0, windows.n_copies, len(part)), part, 1, rng)
         values.append(_statistics(network, mels))
-    for part in np.array_split(virtual, max(1, -(-len(virtual) // _CHUNK))):
-        mels = windows.draw(rng.integers(0, windows.n_copies, len(part)), bases[part], 1, rng)
-        values.append(_statistics(network, mels + curves[torch.from_numpy(part)][:, None]))
-    labels = torch.from_numpy(np.concatenate([real, n_real + virtual]))
-    network.discriminants.fit(torch.cat(values), labels, n_real, REAL_WEIGHT)
+    network.linear_scores.fit(torch.cat(values), torch.from_numpy(real), LINEAR_SHARE)
+    curves = torch.from_numpy(response_curves(n_virtual, network.config.n_mels, rng))
+    bases = rng.integers(0, n_real, n_virtual)
+    on_speech = round(SPEECH_SHARE * n_virtual) if further is not None else 0
+    virtual = np.arange(n_virtual)
+    labels = [real]
+    for source, owners in ((further, virtual[:on_speech]), (windows, virtual[on_speech:])):
+        drawn = np.repeat(owners, VIRTUAL_WINDOWS)
+        for part in np.array_split(drawn, max(1, -(-len(drawn) // _CHUNK))):
+            if source is None or not len(part):
+                continue
+            base = np.zeros(len(part), np.int64) if source is further else bases[part]
+            mels = source.draw(rng.integers(0, source.n_copies, len(part)), base, 1, rng)
+            mels = mels + curves[torch.from_numpy(part)][:, None]
+            values.append(_statistics(network, mels))
+            labels.append(n_real + part)
+    owner = torch.from_numpy(np.concatenate(labels))
+    network.discriminants.fit(torch.cat(values), owner, n_real, REAL_WEIGHT)
 
 
 def _statistics(network: DeviceNetwork, mels: Tensor) -> Tensor:

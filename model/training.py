@@ -30,7 +30,7 @@ from model.files import replacing
 from model.network import DeviceNetwork
 from model.network_config import NetworkConfig
 from model.split import Split
-from model.statistics_training import fit_discriminants, train_head
+from model.statistics_training import fit_linear, train_head
 from model.training_config import TrainingConfig
 from model.training_data import ClipData, RandomWindows, fixed_windows, label_clips, spread_windows
 
@@ -169,6 +169,7 @@ def train(
     *,
     labels: Sequence[str],
     copies: FeatureCopies | None = None,
+    speech: Sequence[ClipData] = (),
     resume: bool = False,
     fingerprint: str = "",
     accelerator: str = "auto",
@@ -189,6 +190,7 @@ def train(
         run_dir: folder for checkpoints; created.
         labels: device of each logit.
         copies: augmented copies of the training clips to draw from as well.
+        speech: see :func:`model.statistics_training.fit_linear`.
         resume: go on from ``run_dir``'s last checkpoint if there is one.
         fingerprint: of the corpus; a run can only be resumed with the same one.
         accelerator: Lightning's: ``"auto"``, ``"cpu"``, ``"gpu"``.
@@ -228,7 +230,7 @@ def train(
         del windows, targets
         last_loss = train_head(network, train_clips, config)
         if network_config.profile == "statistics":  # and that is all there is to train
-            fit_discriminants(network, train_clips, config)
+            fit_linear(network, train_clips, config, speech)
             if console is not None:
                 console.print(f"{config.warm_up_steps} steps: loss {last_loss:.4f}")
             return Trained(network.eval(), tuple(labels), 0, False, {})

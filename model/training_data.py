@@ -143,3 +143,12 @@ def label_clips(
         for clip in clips
         if len(features[clip]) >= WINDOW_FRAMES
     ]
+
+
+def speech_clips(copies: FeatureCopies) -> list[ClipData]:
+    """Recordings of further speech, all by one device; those of at least a window."""
+    return [
+        ClipData(0, copies.features(0, clip), copies.of(clip))
+        for clip in copies.clips
+        if len(copies.features(0, clip)) >= WINDOW_FRAMES
+    ]

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 import torch
 from sklearn.covariance import ledoit_wolf
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor, nn
 
 from model.network_config import SOFTNESS, STATISTICS_CLIP, VARIANCE_FLOOR
@@ -175,3 +176,41 @@ class Discriminants(nn.Module):
     def forward(self, statistics: Tensor) -> Tensor:
         """``(B, n_statistics)`` to ``(B, n_discriminants)``."""
         return (statistics - self.centre) @ self.projection
+
+
+class LinearScores(nn.Module):
+    """Linear discriminant analysis of a window's statistics, as scores to add to the logits.
+
+    The MLP bends to noise and codecs but also to the few words it was trained on; the linear
+    scores do neither. Their sum is better than either. Measured once; zero before.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, n_statistics: int, n_devices: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(n_statistics, n_devices))
+        self.register_buffer("bias", torch.zeros(n_devices))
+
+    def fit(self, statistics: Tensor, labels: Tensor, share: float) -> None:
+        """Measure the scores.
+
+        Args:
+            statistics: ``(n, n_statistics)``.
+            labels: int64 ``(n,)``, all devices among them.
+            share: of the linear log posteriors in the logits.
+        """
+        fitted = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        fitted.fit(statistics.double().numpy(), labels.numpy())
+        coefficients, offsets = fitted.coef_, fitted.intercept_
+        if len(coefficients) == 1:  # two devices: scikit-learn keeps the difference
+            coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
+            offsets = np.concatenate([np.zeros_like(offsets), offsets])
+        # What is common to all devices makes no difference, and large numbers lose digits.
+        self.weight.copy_(torch.from_numpy(share * (coefficients - coefficients.mean(axis=0)).T))
+        self.bias.copy_(torch.from_numpy(share * (offsets - offsets.mean())))
+
+    def forward(self, statistics: Tensor) -> Tensor:
+        """``(B, n_statistics)`` to ``(B, n_devices)``."""
+        return statistics @ self.weight + self.bias

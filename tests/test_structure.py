@@ -19,6 +19,7 @@ TORCH_FILES = {
     "model/encoders.py",
     "model/naive_convlstm.py",
     "model/network.py",
+    "model/open_set_trials.py",
     "model/segment_windows.py",
     "model/statistics_training.py",
     "model/training.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,12 +19,16 @@ from agent.commands.common import (
     print_json,
     reports_errors,
 )
+from agent.commands.gallery_option import GalleryOption
 from model.errors import AudioError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from agent.classification import Classification
+    from agent.known_devices import KnownDevices
+    from export.engine import Engine
+    from model.gallery import Gallery
 
 
 NOTEWORTHY = 0.01  #: probability below which the table leaves a candidate out
@@ -44,39 +49,110 @@ def classify(
         bool, typer.Option("--json", help="One JSON object a line instead of the table.")
     ] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="Candidates to show per file.")] = 5,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            "--devices",
+            help="Devices to choose from: built-in (the model's), gallery (enrolled ones), or "
+            "both. With --gallery and without this: gallery.",
+            show_default="built-in",
+        ),
+    ] = None,
+    gallery: GalleryOption = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            help="Also write a page for people (.html), one section a file.",
+            show_default=False,
+        ),
+    ] = None,
     threads: ThreadsOption = 1,
     engine_choice: EngineOption = "auto",
 ) -> None:
-    """Tell which device recorded each file.
+    """Tell which device recorded each file, or that none of the known ones did.
 
-    Exit code 0 when every file was classified, 3 when one could not be (the others still are), 4
-    for a model that cannot be used, 7 or 8 for an engine that cannot run here.
+    Exit code 0 when every file was classified (unknown is an answer, too), 3 when one could not be
+    (the others still are), 4 for a model that cannot be used, 7 or 8 for an engine that cannot run
+    here, 11 for a gallery that cannot be used.
     """
     from agent.classification import classify_audio
+    from agent.known_devices import known_devices
 
+    if report is not None:
+        from agent.report.page import check_report
+
+        check_report(report)
     engine = open_engine(model, threads, engine_choice)
-    results: list[Classification] = []
-    failed = False
+    choice = devices or ("gallery" if _named(gallery) else "built-in")
+    enrolled = None if choice == "built-in" else _open_gallery(engine, model, gallery)
+    known = known_devices(engine, enrolled, choice)
+    results: list[tuple[Path | bytes, Classification]] = []
+    failures: list[tuple[str, str]] = []
     for name in files:
         for source, shown in _expand(name):
             try:
                 if isinstance(source, AudioError):
                     raise source
-                result = classify_audio(engine, source, shown)
+                result = classify_audio(engine, source, shown, known=known)
             except AudioError as error:
-                failed = True
                 complain(str(error))
+                reason = str(error).removeprefix(f"{shown}: ")
+                failures.append((shown, reason))
                 if json_lines:
-                    print_json({"file": shown, "error": str(error).removeprefix(f"{shown}: ")})
+                    print_json({"file": shown, "error": reason})
                 continue
             if json_lines:
                 print_json(result.to_dict(top))
-            else:
-                results.append(result)
-    if results:
-        console().print(_table(results, top))
-    if failed:
+            results.append((source, result))
+    if results and not json_lines:
+        console().print(_table([result for _, result in results], top))
+    if report is not None and (results or failures):
+        _write_report(report, results, failures, known, engine, model, enrolled)
+    if failures:
         raise typer.Exit(AudioError.exit_code)
+
+
+def _named(gallery: Path | None) -> bool:
+    """Whether a gallery was named on the command line; the environment only says where it is."""
+    return gallery is not None and str(gallery) != os.environ.get("DEVREC_AGENT_GALLERY")
+
+
+def _open_gallery(engine: Engine, model: Path | None, folder: Path | None) -> Gallery:
+    from agent.gallery_access import gallery_folder, identity_of
+    from model.builtin import BUILTIN_MODEL
+    from model.gallery import Gallery
+
+    return Gallery.open(gallery_folder(folder), identity_of(engine, model or BUILTIN_MODEL))
+
+
+def _write_report(
+    path: Path,
+    results: list[tuple[Path | bytes, Classification]],
+    failures: list[tuple[str, str]],
+    known: KnownDevices,
+    engine: Engine,
+    model: Path | None,
+    gallery: Gallery | None,
+) -> None:
+    from agent.classification_report import classification_report, classified_file
+    from agent.report.content import GalleryFacts
+    from agent.report.model_facts import model_facts
+    from agent.report.page import write_report
+    from export.engine import read_model
+    from export.sidecar import sha256_of
+    from model.builtin import BUILTIN_MODEL
+
+    sections = [
+        classified_file(source, result, known, engine, gallery) for source, result in results
+    ]
+    file = model or BUILTIN_MODEL
+    enrolled = None
+    if gallery is not None:
+        clips = sum(len(device.clips) for device in gallery.devices)
+        enrolled = GalleryFacts(str(gallery.folder), None, len(gallery.devices), clips)
+    facts = model_facts(engine.metadata, file.name, sha256_of(read_model(file)), enrolled)
+    write_report(classification_report(sections, failures, facts, engine), path)
 
 
 def _expand(name: str) -> list[tuple[Path | bytes | AudioError, str]]:
@@ -104,6 +180,9 @@ def _table(results: list[Classification], top: int) -> Table:
     table.add_column("file", overflow="fold", ratio=3)
     table.add_column("device", style="bold cyan", overflow="fold", ratio=2)
     table.add_column("probability", justify="right", no_wrap=True)
+    scored = any(result.unknown is not None for result in results)
+    if scored:
+        table.add_column("log10 LR", justify="right", no_wrap=True)
     table.add_column("windows", justify="right", no_wrap=True)
     table.add_column("others", overflow="fold", style="dim", ratio=2)
     table.add_column("warnings", overflow="fold", style="yellow", ratio=2)
@@ -113,11 +192,17 @@ def _table(results: list[Classification], top: int) -> Table:
             for c in result.candidates[1:top]
             if c.probability >= NOTEWORTHY
         )
+        if result.device is None:
+            others = f"nearest: {result.best.device} {percent(result.best.probability)}"
+        ratio = result.best.log10_lr
         # Text, not markup: a file name may hold square brackets.
         table.add_row(
             Text(result.file),
-            Text(result.best.device),
-            percent(result.best.probability),
+            Text("unknown", style="bold yellow")
+            if result.device is None
+            else Text(result.best.device),
+            "-" if result.device is None else percent(result.best.probability),
+            *([] if not scored else ["-" if ratio is None else f"{ratio:+.2f}"]),
             f"{result.agreeing}/{result.windows}",
             Text(others or "-"),
             Text("; ".join(WARNINGS[code] for code in result.warnings) or "-"),

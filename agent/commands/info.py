@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from agent.commands.common import ModelOption, console, reports_errors
 
 if TYPE_CHECKING:
     from model.metadata import ModelMetadata
+    from model.open_set import OpenSet
 
 
 @reports_errors
@@ -34,6 +35,7 @@ def info(
             "network": metadata.network,
             "provenance": metadata.provenance,
             "window_frames": metadata.window_frames,
+            "open_set": None if metadata.open_set is None else _open_set(metadata.open_set),
         }
         print(json.dumps(properties, ensure_ascii=False, indent=1))
         return
@@ -48,11 +50,33 @@ def info(
         "window": f"{metadata.window_frames} frames of {front_end.n_features} features, "
         f"{window_s:.2f} s at {front_end.sample_rate_hz} Hz",
         "profile": str(metadata.network.get("profile", "?")),
+        "strangers": _strangers(metadata.open_set),
         **{key: _short(value) for key, value in metadata.provenance.items()},
     }
     for key, value in rows.items():
         table.add_row(key, Text(value))
     console().print(table)
+
+
+def _open_set(open_set: OpenSet) -> dict[str, Any]:
+    """What the model knows beyond its devices, without its arrays."""
+    return {
+        "threshold": open_set.threshold,
+        "false_acceptance": open_set.false_acceptance,
+        "known_devices": open_set.known_devices,
+        "temperature": open_set.temperature,
+        "bounds": open_set.bounds.to_dict(),
+        "evidence": open_set.evidence,
+    }
+
+
+def _strangers(open_set: OpenSet | None) -> str:
+    if open_set is None:
+        return "not told from its devices: it names one of them always"
+    return (
+        f"log10 LR above {open_set.threshold:.2f} is a known device; of strangers "
+        f"{100 * open_set.false_acceptance:.1f} % passed"
+    )
 
 
 def _read(model: Path | None) -> tuple[ModelMetadata, str]:

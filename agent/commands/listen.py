@@ -37,6 +37,18 @@ def listen(
             show_default=False,
         ),
     ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            "--devices",
+            help="Devices to name: built-in (the model's), gallery (enrolled ones), or both.",
+            show_default="built-in",
+        ),
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option("--gallery", help="Folder of enrolled devices.", show_default=False),
+    ] = None,
     hop_s: Annotated[
         float | None,
         typer.Option("--hop", help="Seconds between windows.", show_default="0.5"),
@@ -89,6 +101,8 @@ def listen(
 
     flags: dict[str, Any] = {
         "agent.model": None if model is None else str(model.absolute()),
+        "agent.devices": devices if devices or gallery is None else "gallery",
+        "agent.gallery": None if gallery is None else str(gallery.absolute()),
         "agent.hop_s": hop_s,
         "agent.threads": threads,
         "agent.engine": engine_choice,

@@ -22,6 +22,7 @@ def openset(
     preset: options.PresetOption = "robust",
     augment: options.AugmentOption = None,
     copies: options.CopiesOption = None,
+    speech: options.SpeechOption = None,
     seed: options.SeedOption = 0,
 ) -> None:
     """Hold devices out, enrol them, and report how well they are named, refused and compared.
@@ -49,6 +50,7 @@ def openset(
         front_end,
         config,
         made,
+        options.make_speech(speech, front_end, config, run_dir / "speech", progress),
         tests,
         draws,
         track=options.progress_over(progress, "holding devices out"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from model.corpus import Clip, Corpus
     from model.features import FloatArray
     from model.metadata import ModelMetadata
+    from model.network_config import Profile
+    from model.open_set import OpenSet
     from model.split import Split
     from model.training import Trained
 
@@ -45,9 +48,27 @@ def train(
     patience: options.PatienceOption = None,
     augment: options.AugmentOption = None,
     copies: options.CopiesOption = None,
+    speech: options.SpeechOption = None,
     seed: options.SeedOption = 0,
     precision: options.PrecisionOption = "32",
     accelerator: options.AcceleratorOption = "auto",
+    openset: Annotated[
+        Path | None,
+        typer.Option(
+            "--openset",
+            help="Report of `devrec-agent openset` on this corpus: the model then knows strangers, "
+            "galleries and likelihood ratios.",
+            show_default=False,
+        ),
+    ] = None,
+    crossval: Annotated[
+        Path | None,
+        typer.Option(
+            "--crossval",
+            help="Report of `devrec-agent crossval` on this corpus, for honest probabilities.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a killed run of the same command was.")
     ] = False,
@@ -95,6 +116,7 @@ def train(
         markup=False,
     )
     fingerprint = data.content_hash()
+    reports = _reports(openset, crossval, fingerprint, kind)
     run_dir = output.with_name(output.name + ".run")
     trained = run_training(
         split,
@@ -105,6 +127,7 @@ def train(
         run_dir,
         labels=data.devices,
         copies=options.make_copies(data, front_end, config, run_dir / "copies", console),
+        speech=options.make_speech(speech, front_end, config, run_dir / "speech", console),
         resume=resume,
         fingerprint=fingerprint,
         accelerator=accelerator,
@@ -115,6 +138,8 @@ def train(
     if trained.stopped_early:
         console.print(f"stopped early after {trained.epochs} of {config.epochs} epochs")
     metadata = _metadata(trained, data, split, features, config.to_dict(), fingerprint, console)
+    if reports is not None:
+        metadata = replace(metadata, open_set=_open_set(trained, split, features, *reports))
     test_windows, _ = fixed_windows(
         label_clips(split.test or split.train, features, data.devices)[:4], hop_frames=64
     )
@@ -126,6 +151,57 @@ def train(
         f"wrote {output} ({size:.1f} MB; differs from the network by at most {difference:.1g})",
         markup=False,
     )
+
+
+Reports = tuple["dict[str, Any]", "dict[str, Any] | None"]
+
+
+def _reports(
+    openset: Path | None, crossval: Path | None, fingerprint: str, profile: Profile
+) -> Reports | None:
+    """The reports given, read before minutes of training; ``None`` for none."""
+    from model.errors import UsageError
+    from model.open_set_fitting import read_report
+
+    if openset is None:
+        if crossval is not None:
+            raise UsageError("--crossval goes with --openset")
+        return None
+    if profile != "statistics":
+        raise UsageError("--openset is of the embedding of the statistics profile")
+    measured = read_report(openset, "openset", fingerprint)
+    folds = read_report(crossval, "crossval", fingerprint) if crossval is not None else None
+    return measured, folds
+
+
+def _open_set(
+    trained: Trained,
+    split: Split,
+    features: dict[Clip, FloatArray],
+    openset: dict[str, Any],
+    crossval: dict[str, Any] | None,
+) -> OpenSet:
+    """Prototypes of the training clips, with what the reports measured."""
+    import numpy as np
+
+    from model.feature_copies import plain_copies
+    from model.open_set_fitting import open_set_from
+    from model.open_set_trials import clip_embeddings
+
+    plain = plain_copies({clip: features[clip] for clip in split.train})
+    embeddings = clip_embeddings(trained.network, split.train, plain, 0)
+    owner = np.array([clip.device for clip in split.train])
+    prototypes = np.stack([embeddings[owner == label].mean(axis=0) for label in trained.labels])
+    first_mel = 3 * trained.network.config.n_static
+    spectra = np.stack(
+        [
+            np.concatenate([features[c][:, first_mel:] for c in split.train if c.device == label])
+            .astype(np.float64)
+            .mean(axis=0)
+            for label in trained.labels
+        ]
+    )
+    return open_set_from(prototypes, spectra, openset, crossval)
 
 
 def _split(corpus: Corpus, split_by: str, seed: int) -> Split:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from model.loading import LoadedCorpus
     from model.network_config import Profile
     from model.training_config import TrainingConfig
+    from model.training_data import ClipData
 
 CorpusArgument = Annotated[
     Path,
@@ -52,6 +53,15 @@ RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Peak 
 PatienceOption = Annotated[
     int | None,
     typer.Option("--patience", min=0, help="Epochs without progress before stopping; 0 = never."),
+]
+SpeechOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--speech",
+        help="Folder of clean speech, one microphone, many voices: virtual devices are made from "
+        "it as well, so that the embedding depends less on the words of the corpus.",
+        show_default=False,
+    ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of weights, crops, dropout and split.")]
 AugmentOption = Annotated[
@@ -167,6 +177,29 @@ def make_copies(
         augmented_copies(recipe(config.augment), config.copies, config.seed),
         folder,
         track=progress(console, "augmenting"),
+    )
+
+
+def make_speech(
+    folder: Path | None,
+    front_end: FrontEndConfig,
+    config: TrainingConfig,
+    cache: Path,
+    console: Console,
+) -> list[ClipData]:
+    """Further speech and its augmented copies; nothing without a folder."""
+    from model.augmentation.recipe import recipe
+    from model.corpus import speech_corpus
+    from model.feature_copies import augmented_copies, make_feature_copies
+    from model.training_data import speech_clips
+
+    if folder is None:
+        return []
+    n_copies = config.copies if config.augment else 0
+    variants = augmented_copies(recipe(config.augment), n_copies, config.seed)
+    track = progress(console, "augmenting speech")
+    return speech_clips(
+        make_feature_copies(speech_corpus(folder), front_end, variants, cache, track=track)
     )
 
 

@@ -75,6 +75,14 @@ class AgentSection(Section):
     hop_s: Annotated[float, Field(ge=0.008, le=60)] = Field(
         default=0.5, description="Seconds between windows."
     )
+    devices: Literal["built-in", "gallery", "both"] = Field(
+        default="built-in",
+        description="Devices to name: those of the model, those enrolled in the gallery, or both.",
+    )
+    gallery: Path | None = Field(
+        default=None,
+        description="Folder of enrolled devices; the user's own without it (see `enroll`).",
+    )
 
 
 class CaptureSection(Section):

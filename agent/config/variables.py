@@ -23,6 +23,7 @@ INSTANCE_VARIABLE = "DEVREC_AGENT_INSTANCE"
 SHORT_NAMES: Mapping[str, Location] = {
     "DEVREC_AGENT_MODEL": ("agent", "model"),
     "DEVREC_AGENT_ENGINE": ("agent", "engine"),
+    "DEVREC_AGENT_GALLERY": ("agent", "gallery"),
 }
 
 
