@@ -10,6 +10,12 @@ NOT_A_PROBABILITY = (
     "A likelihood ratio is not the probability that the device made the recording: odds before "
     "the comparison, multiplied by it, are the odds after."
 )
+#: Why a case must be like the validation.
+OTHER_PLACES = (
+    "Recordings that were all made in another place, or of another kind of sound, than the "
+    "validation's have that in common, too: different devices then seem to be the same. Whether "
+    "the case is like the validation is for the examiner to judge."
+)
 
 
 def propositions(comparison: Comparison) -> tuple[str, str]:
@@ -56,11 +62,12 @@ def figures_words(comparison: Comparison) -> str:
 
 
 def comparison_limits(comparison: Comparison) -> tuple[str, ...]:
-    """What this comparison goes beyond its validation in."""
+    """What this comparison may go beyond its validation in."""
+    limits = [OTHER_PLACES]
     count = len(comparison.references)
-    if count == 1:
-        return ()
-    return (
-        f"The validation compared one recording with one other; here {count} reference recordings "
-        "are taken together.",
-    )
+    if count > 1:
+        limits.append(
+            f"The validation compared one recording with one other; here {count} reference "
+            "recordings are taken together."
+        )
+    return tuple(limits)

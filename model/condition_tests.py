@@ -13,7 +13,7 @@ from model.augmentation.conditions import Condition
 from model.corpus import Clip
 from model.evaluation import EVALUATION_HOP_FRAMES, Scorer
 from model.feature_copies import FeatureCopies
-from model.features import windows_of
+from model.features import WINDOW_FRAMES, windows_of
 from model.mel import DoubleArray
 from model.posterior import clip_posterior, log_posterior
 from model.probability_calibration import fit_temperature, reliability, scale_by_temperature
@@ -26,10 +26,19 @@ class ConditionTests:
     Attributes:
         conditions: in the order of the copies; the first is the clip as it is.
         copies: features of every clip under every condition.
+
+    Raises:
+        ValueError: other conditions than copies, or a first one that changes the clip.
     """
 
     conditions: Sequence[Condition]
     copies: FeatureCopies
+
+    def __post_init__(self) -> None:
+        if not self.conditions or self.conditions[0].change is not None:
+            raise ValueError("the first condition must be the clip as it is")
+        if len(self.conditions) != self.copies.n_copies:
+            raise ValueError(f"{len(self.conditions)} conditions, {self.copies.n_copies} copies")
 
     def run(
         self, scorers: Mapping[str, Scorer], clips: Sequence[Clip], labels: Sequence[str]
@@ -38,7 +47,8 @@ class ConditionTests:
 
         Args:
             scorers: windows to logits, by name; the first one's probabilities are kept.
-            clips: to test; none of them may have been trained on.
+            clips: to test; none of them may have been trained on. Those shorter than a window are
+                left out.
             labels: device of each logit.
 
         Returns:
@@ -46,6 +56,7 @@ class ConditionTests:
             them were right, and ``clip_posteriors``, the first scorer's log posteriors
             ``(condition, clip, device)`` with the ``truth`` of each clip.
         """
+        clips = [c for c in clips if len(self.copies.features(0, c)) >= WINDOW_FRAMES]
         truth = [labels.index(clip.device) for clip in clips]
         rows: list[dict[str, Any]] = []
         kept: list[list[list[float]]] = []

@@ -122,7 +122,7 @@ def leave_groups_out(
             console=console,
         )
         scorers = {NETWORK: network_scorer(trained.network)}
-        if trained.network.statistics is not None:
+        if trained.network.config.profile == "hybrid":
             scorers[STATISTICS_ALONE] = network_scorer(trained.network, statistics_alone=True)
         if front_end.prefbank == "log":
             scorers |= _baselines(split, features, front_end, labels, copies)

@@ -1,10 +1,10 @@
 """Front-end features of a corpus and of changed copies of it, on disk (numpy, all cores).
 
 Copy 0 is every clip as it is; copy ``k`` is what augmentation or a test condition made of it. All
-clips of a device go through the same conditions in the same augmented copy, with noise of their
-own, and every clip on its own: so a window may be spliced from several clips of a device, and a
-clip that is held out of training has touched nothing. Copies are made once and shared by all folds
-of an experiment.
+clips of a device go through the same conditions in the same augmented copy (of clips of one length,
+with the same noise), and every clip on its own: so a window may be spliced from several clips of a
+device, and a clip that is held out of training has touched nothing. Copies are made once and shared
+by all folds of an experiment.
 """
 
 from __future__ import annotations
@@ -154,11 +154,9 @@ def make_feature_copies(
         }
     )
     described, data = folder / "copies.json", folder / "copies.npy"
-    if described.is_file() and data.is_file():
-        found = json.loads(described.read_text())
-        if found.pop("wanted", None) == wanted:
-            frames = np.load(data, mmap_mode="r", allow_pickle=False)
-            return FeatureCopies(frames, np.array(found["starts"], np.int64), corpus.clips)
+    held = _held(described, data, wanted, corpus)
+    if held is not None:
+        return held
     folder.mkdir(parents=True, exist_ok=True)
     described.unlink(missing_ok=True)
     lengths = [
@@ -179,7 +177,7 @@ def make_feature_copies(
             results = pool.imap(_copy, jobs, chunksize=max(1, len(variants) // 4))
             for index, features in zip(order, results, strict=True):
                 i, copy = divmod(index, len(variants))
-                frames[starts[copy, i] : starts[copy, i] + len(features)] = features
+                frames[starts[copy, i] : starts[copy, i + 1]] = features
         frames.flush()
         del frames
     with replacing(described) as temporary:
@@ -188,9 +186,27 @@ def make_feature_copies(
     return FeatureCopies(frames, starts, corpus.clips)
 
 
+def _held(described: Path, data: Path, wanted: str, corpus: Corpus) -> FeatureCopies | None:
+    """The copies in the folder, if they are the wanted ones and whole."""
+    if not described.is_file() or not data.is_file():
+        return None
+    try:
+        found = json.loads(described.read_text())
+        if found["wanted"] != wanted:
+            return None
+        frames = np.load(data, mmap_mode="r", allow_pickle=False)
+        return FeatureCopies(frames, np.array(found["starts"], np.int64), corpus.clips)
+    except (ValueError, TypeError, KeyError):  # damaged: made again
+        return None
+
+
 def _copy(job: tuple[Clip, FrontEndConfig, Variant]) -> npt.NDArray[np.float16]:
     """Features of one clip in one copy, in a worker."""
     clip, front_end, variant = job
     samples = read_clip(clip.path, front_end.sample_rate_hz)
+    if not front_end.frames_in(len(samples)):  # too short for some codecs, too
+        return np.zeros((0, front_end.n_features), np.float16)
     changed = variant.apply(samples, front_end.sample_rate_hz, clip)
+    if len(changed) != len(samples):
+        raise ValueError(f"{variant} changed {len(samples)} samples into {len(changed)}")
     return np.clip(extract(changed, front_end), -HALF_MAX, HALF_MAX).astype(np.float16)

@@ -125,10 +125,11 @@ class OpenSet:
                 different=_unpacked(values["different"]),
                 evidence=dict(values["evidence"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"{source}: damaged open-set data: {error}") from error
-        numbers = np.concatenate([found.prototypes.ravel(), found.spectra.ravel()])
-        if not np.isfinite([*numbers, found.threshold, found.temperature]).all():
+        arrays = (found.prototypes, found.spectra, found.same, found.different)
+        scalars = (found.threshold, found.false_acceptance, found.temperature)
+        if not all(np.isfinite(part).all() for part in (*arrays, scalars)):
             raise ModelError(f"{source}: damaged open-set data: values that are not numbers")
         if found.temperature <= 0:
             raise ModelError(f"{source}: damaged open-set data: temperature {found.temperature}")

@@ -16,7 +16,7 @@ from model.open_set import OpenSet
 
 
 def read_report(path: Path, kind: str, corpus: str) -> dict[str, Any]:
-    """A report of ``crossval`` or ``openset`` on the same corpus.
+    """A report of ``crossval`` or ``openset`` on the same corpus, of the ``statistics`` profile.
 
     Args:
         path: the file.
@@ -24,12 +24,13 @@ def read_report(path: Path, kind: str, corpus: str) -> dict[str, Any]:
         corpus: content hash of the corpus that is trained on.
 
     Raises:
-        UsageError: unreadable, another kind of report, or of another corpus.
+        UsageError: unreadable, another kind of report, or of another corpus or profile.
     """
     try:
         report = json.loads(path.read_text())
         found = report["settings"]["corpus"] if kind == "crossval" else report["corpus"]
         needed = report["calibration"] if kind == "crossval" else report["shipped"]
+        profile = report["settings"]["network"]["profile"] if kind == "crossval" else "statistics"
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -38,6 +39,8 @@ def read_report(path: Path, kind: str, corpus: str) -> dict[str, Any]:
         ) from error
     if found != corpus or not needed:
         raise UsageError(f"{path}: the report is of another corpus")
+    if profile != "statistics":  # its probabilities say nothing of this one's
+        raise UsageError(f"{path}: the report is of the {profile} profile")
     return dict(report)
 
 
@@ -64,6 +67,7 @@ def open_set_from(
             kind: {
                 key: round(float(row[key]), 5)
                 for key in ("auroc", "eer", "tpr", "enrolled_named_right", "known_named_right")
+                if row[key] is not None
             }
             for kind, row in openset["kinds"].items()
         },

@@ -26,7 +26,7 @@ from model.embedding_scoring import cosine_scores
 from model.errors import CorpusError
 from model.evaluation import EVALUATION_HOP_FRAMES
 from model.feature_copies import FeatureCopies
-from model.features import FrontEndConfig, windows_of
+from model.features import WINDOW_FRAMES, FrontEndConfig, windows_of
 from model.likelihood_ratio import fit_calibration, lr_bounds
 from model.likelihood_ratio_validation import lr_figures
 from model.mel import DoubleArray
@@ -39,6 +39,7 @@ from model.training_data import ClipData, label_clips, spread_windows
 FALSE_ACCEPTANCE = 0.01  #: of strangers, that the threshold is chosen for
 STRANGERS_SHARE = 0.3  #: of the devices, in every draw
 FEWEST_DEVICES = 8
+FEWEST_STRANGERS = 2  #: of either half in a draw: two make a different-device trial
 
 Embed = Callable[[Clip, int], DoubleArray]  #: clip and condition to its embedding
 
@@ -84,7 +85,7 @@ def embedding_network(
 def clip_embeddings(
     network: DeviceNetwork, clips: Sequence[Clip], copies: FeatureCopies, copy: int
 ) -> DoubleArray:
-    """Mean embedding of each clip in a copy, float64 ``(clips, dims)``."""
+    """Mean embedding of each clip in a copy, float64 ``(clips, dims)``; each at least a window."""
     means = []
     with torch.no_grad():
         for clip in clips:
@@ -108,7 +109,8 @@ def run_trials(
     """All draws and folds, and what they say.
 
     Args:
-        corpus: devices with clips of at least two groups (contents).
+        corpus: devices with clips of at least two groups (contents); clips shorter than a window
+            are left out.
         features: of every clip as it is.
         front_end: config of the features.
         config: ``virtual_devices`` and ``seed``.
@@ -123,9 +125,11 @@ def run_trials(
         calibration and threshold to ship, and validation trials.
 
     Raises:
-        CorpusError: fewer than 8 devices or 2 groups.
+        CorpusError: fewer than 8 devices or 2 groups, or devices without clips to compare.
     """
-    devices, groups = corpus.devices, corpus.groups
+    long_enough = (clip for clip in corpus.clips if len(features[clip]) >= WINDOW_FRAMES)
+    usable = Corpus(corpus.name, tuple(long_enough))
+    devices, groups = usable.devices, usable.groups
     if len(devices) < FEWEST_DEVICES or len(groups) < 2:
         raise CorpusError(
             f"strangers need {FEWEST_DEVICES} devices and clips of two contents or more; "
@@ -134,21 +138,45 @@ def run_trials(
     by_condition: list[list[Trials]] = [[] for _ in tests.conditions]
     mixed = np.random.default_rng((config.seed, 4)).permutation(len(devices))
     first = {devices[i] for i in mixed[: len(devices) // 2]}
+    n_strangers = max(2 * FEWEST_STRANGERS, round(STRANGERS_SHARE * len(devices)))
     for draw, group in track([(draw, group) for draw in range(n_draws) for group in groups]):
         rng = np.random.default_rng((config.seed, 3, draw))
-        shuffled = [devices[i] for i in rng.permutation(len(devices))]
-        n_strangers = max(4, round(STRANGERS_SHARE * len(devices)))
-        strangers, known = shuffled[:n_strangers], sorted(shuffled[n_strangers:])
-        halves = ([d for d in strangers if d in first], [d for d in strangers if d not in first])
-        fitted_on = [c for c in corpus.clips if c.device in known and c.group != group]
+        known, halves = _drawn(devices, first, n_strangers, rng)
+        others = [c for c in usable.clips if c.group != group]
+        enrolled = {clip.device for clip in others}
+        known = [device for device in known if device in enrolled]
+        tested = [c for c in usable.clips if c.group == group]
+        if len(known) < 2:  # nothing to tell apart
+            continue
+        fitted_on = [c for c in others if c.device in known]
         network = embedding_network(fitted_on, features, copies, speech, front_end, config)
-        others = [c for c in corpus.clips if c.group != group]
         enrolments = clip_embeddings(network, others, tests.copies, 0)
-        tested = [c for c in corpus.clips if c.group == group]
         for number, trials in enumerate(by_condition):
             questioned = clip_embeddings(network, tested, tests.copies, number)
             trials.append(_trials(known, halves, others, enrolments, tested, questioned))
-    return _report(tests.conditions, by_condition, corpus, n_draws, len(known), bool(speech))
+    _check_trials(by_condition[0], corpus.name)
+    n_known = len(devices) - n_strangers
+    return _report(tests.conditions, by_condition, corpus, n_draws, n_known, bool(speech))
+
+
+def _drawn(
+    devices: Sequence[str], first: set[str], n_strangers: int, rng: np.random.Generator
+) -> tuple[list[str], tuple[list[str], list[str]]]:
+    """Known devices, and the strangers of either half, enough of both."""
+    while True:
+        shuffled = [devices[i] for i in rng.permutation(len(devices))]
+        strangers, known = shuffled[:n_strangers], sorted(shuffled[n_strangers:])
+        halves = ([d for d in strangers if d in first], [d for d in strangers if d not in first])
+        if min(map(len, halves)) >= FEWEST_STRANGERS:
+            return known, halves
+
+
+def _check_trials(trials: Sequence[Trials], name: str) -> None:
+    """Whether there are trials of every kind; raises CorpusError."""
+    kinds = ("unknown", "same", "different")
+    counts = [sum(len(getattr(t, kind)[half]) for t in trials) for kind in kinds for half in (0, 1)]
+    if not all(counts) or not sum(len(t.known) for t in trials):
+        raise CorpusError(f"{name}: too few devices have clips of two contents or more")
 
 
 def _trials(
@@ -173,7 +201,7 @@ def _trials(
         of_group = np.array([clip.group == group for clip in others]) & np.isin(owner, strangers)
         if len(set(owner[of_group])) < len(strangers):
             continue
-        for i in np.flatnonzero(~of_known):
+        for i in np.flatnonzero(np.isin(asked, strangers)):
             best = np.flatnonzero(of_group)[pairs[i, of_group].argmax()]
             enrolled.append(owner[best] == asked[i])
 
@@ -184,7 +212,7 @@ def _trials(
         known=scores.max(axis=1)[of_known],
         named=named[of_known],
         unknown=tuple(scores.max(axis=1)[np.isin(asked, half)] for half in halves),
-        enrolled=np.array(enrolled),
+        enrolled=np.array(enrolled, bool),
         same=tuple(pairs[same_device & within(half)] for half in halves),
         different=tuple(pairs[~same_device & within(half)] for half in halves),
     )
@@ -262,6 +290,7 @@ def _figures(trials: Sequence[Trials], fitting: Sequence[Trials]) -> dict[str, A
     """Detection and enrolment figures, and rates at thresholds chosen on other strangers."""
     known = np.concatenate([part.known for part in trials])
     named = np.concatenate([part.named for part in trials])
+    enrolled = np.concatenate([part.enrolled for part in trials])
     unknown = _pooled(trials, "unknown")
     accepted, passed = [], []
     for half in (0, 1):
@@ -271,8 +300,8 @@ def _figures(trials: Sequence[Trials], fitting: Sequence[Trials]) -> dict[str, A
     return {
         **detection_figures(known, unknown, FALSE_ACCEPTANCE, named).to_dict(),
         "known_named_right": float(named.mean()),
-        "enrolled_named_right": float(np.concatenate([t.enrolled for t in trials]).mean()),
-        "enrolment_trials": sum(len(t.enrolled) for t in trials),
+        "enrolled_named_right": float(enrolled.mean()) if len(enrolled) else None,
+        "enrolment_trials": len(enrolled),
         "at_threshold_of_other_strangers": {
             "known_accepted": float(np.mean(accepted)),
             "unknown_accepted": float(np.mean(passed)),

@@ -26,8 +26,9 @@ class TrainingConfig:
         weight_decay: decoupled (AdamW); 0 gives plain Adam.
         label_smoothing: of the cross entropy.
         gradient_clip: largest gradient norm; 0 for none.
-        splice: probability that a training window is spliced from two crops of clips of the same
-            device, at a random frame: other words, same fingerprint.
+        splice: probability that a training window is spliced from crops of clips of the same
+            device (two, at a random frame; of the statistics alone 2, 4 or 8): other words, same
+            fingerprint.
         windows_factor: windows drawn per pass, relative to the clips' non-overlapping ones.
         warm_up_steps: steps of the head on statistics alone before the epochs; all there is for
             the ``statistics`` profile, none for ``paper``.

@@ -103,7 +103,7 @@ class StatisticsPool(nn.Module):
         """Measure the whitening on training windows.
 
         Args:
-            statistics: ``(n, 2 F)``, from :meth:`statistics`.
+            statistics: ``(n, 4 bands)``, from :meth:`statistics`.
             labels: ``(n,)`` device indices.
             shrinkage: share of the mean variance added to every direction.
         """
@@ -120,7 +120,7 @@ class StatisticsPool(nn.Module):
         self.whitening.copy_(directions / variances.sqrt())
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, 128, F)`` to whitened statistics ``(B, 2 F)``; noisy in training mode."""
+        """``(B, 128, bands)`` to whitened ones ``(B, 4 bands)``; noisy in training mode."""
         return self.whiten(self.statistics(x))
 
     def whiten(self, statistics: Tensor) -> Tensor:

@@ -82,8 +82,11 @@ def save_changed(model: onnx.ModelProto, path: Path, changes: dict[str, str]) ->
 
 @pytest.fixture(scope="session")
 def simulated_model(simulated_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model trained for a few epochs on the simulated corpus, by the command."""
+    """A model with recurrent layers, trained for two epochs on the simulated corpus."""
     path = tmp_path_factory.mktemp("model") / "simulated.onnx"
-    done = run_cli("train", simulated_corpus, "-o", path, "--epochs", "2", "--split-by", "group")
+    done = run_cli(
+        "train", simulated_corpus, "-o", path, "--profile", "hybrid", "--preset", "fast",
+        "--epochs", "2", "--steps", "100", "--split-by", "group",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     return path

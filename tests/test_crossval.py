@@ -13,6 +13,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra: tra
 
 from model.baselines.logmel_lda import LogMelLDA
 from model.baselines.trivial import level_and_dc, nearest_mean_accuracy
+from model.crossval import LDA, NETWORK, QUIET_LDA, STATISTICS_ALONE
 from model.features import FrontEndConfig
 from model.metrics import confusion_matrix, figures
 from tests.conftest import run_cli
@@ -22,12 +23,16 @@ from tests.simulated import write_corpus
 def test_crossval_reports_every_fold_and_resumes(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", n_devices=3, n_clips=2, seconds=2.5)
     report_path = tmp_path / "report.json"
-    arguments = ["crossval", corpus, "-o", report_path, "--epochs", "1", "--batch", "8"]
+    arguments = [
+        "crossval", corpus, "-o", report_path, "--profile", "hybrid", "--preset", "fast",
+        "--steps", "5", "--epochs", "1", "--batch", "8", "--no-conditions",
+    ]  # fmt: skip
     first = run_cli(*arguments)
     assert first.returncode == 0, first.stderr.decode()
     report = json.loads(report_path.read_text())
     assert [fold["group"] for fold in report["folds"]] == ["1", "2"]
-    for name in ("network", "log-mel LDA", "log-mel LDA, quietest 20 % of frames"):
+    assert "conditions" not in report
+    for name in (NETWORK, STATISTICS_ALONE, LDA, QUIET_LDA):
         assert report["pooled"][name]["clips"]["count"] == 6
         assert name.split(",")[0] in first.stdout.decode()
     again = run_cli(*arguments)

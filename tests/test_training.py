@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +18,10 @@ from typer.testing import CliRunner  # noqa: E402
 
 from agent.cli import app  # noqa: E402
 from export.engine_loading import load_engine  # noqa: E402
-from model.augment import AUGMENTATIONS  # noqa: E402
-from model.features import WINDOW_FRAMES, FrontEndConfig, extract  # noqa: E402
-from model.training_data import ClipData, RandomWindows  # noqa: E402
+from model.features import WINDOW_FRAMES, FrontEndConfig  # noqa: E402
+from model.training_data import ClipData, RandomWindows, spread_windows  # noqa: E402
 from tests.conftest import CLI_ENV, ROOT, run_cli  # noqa: E402
-from tests.simulated import RATE_HZ, speech_like, write_corpus  # noqa: E402
+from tests.simulated import write_corpus  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +33,8 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train_arguments(corpus: Path, output: Path, *more: str) -> list[str]:
     return [
-        "train", str(corpus), "-o", str(output), "--split-by", "group", "--batch", "8",
-        "--epochs", "4", *more,
+        "train", str(corpus), "-o", str(output), "--profile", "hybrid", "--preset", "fast",
+        "--split-by", "group", "--batch", "8", "--steps", "5", "--epochs", "2", *more,
     ]  # fmt: skip
 
 
@@ -58,7 +56,7 @@ def test_resume_after_a_kill_gives_the_same_model(tiny_corpus: Path, tmp_path: P
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("epoch 2/4"):
+        if line.startswith("epoch 1/2"):
             break
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -67,8 +65,8 @@ def test_resume_after_a_kill_gives_the_same_model(tiny_corpus: Path, tmp_path: P
     done = run_cli(*train_arguments(tiny_corpus, killed, "--resume"))
     assert done.returncode == 0, done.stderr.decode()
     text = done.stderr.decode()
-    assert "epoch 1/4" not in text
-    assert "epoch 4/4" in text
+    assert "epoch 1/2" not in text
+    assert "epoch 2/2" in text
     np.testing.assert_allclose(logits_of(killed), logits_of(whole), rtol=1e-4, atol=1e-4)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["killed.onnx", "whole.onnx"]
 
@@ -147,13 +145,19 @@ def test_evaluate_says_what_it_left_out(
     assert b"does not know device stranger" in done.stderr
 
 
-def clip_data(label: int, seconds: float, seed: int) -> ClipData:
-    samples = speech_like(seconds, seed)
-    return ClipData(label, extract(samples), samples)
+def counted_clip(label: int, n_frames: int, n_copies: int, number: int) -> ClipData:
+    """A clip whose frames say which clip, which copy and which frame they are."""
+
+    def frames(copy: int) -> np.ndarray:
+        place = np.arange(n_frames, dtype=np.float32)
+        said = np.stack([np.full(n_frames, number), np.full(n_frames, copy), place], axis=1)
+        return said.astype(np.float32)
+
+    return ClipData(label, frames(0), [frames(k) for k in range(1, n_copies)])
 
 
 def test_windows_depend_on_seed_epoch_and_index_only() -> None:
-    clips = [clip_data(label, 2.0, label) for label in (0, 1, 1)]
+    clips = [counted_clip(label, 200, 1, number) for number, label in enumerate((0, 1, 1))]
     first = RandomWindows(clips, 10, seed=1, epoch=2, splice=0.5)
     again = RandomWindows(clips, 10, seed=1, epoch=2, splice=0.5)
     other = RandomWindows(clips, 10, seed=1, epoch=3, splice=0.5)
@@ -166,51 +170,50 @@ def test_windows_depend_on_seed_epoch_and_index_only() -> None:
         first[10]
 
 
-def test_unchanged_augmented_window_is_a_plain_window() -> None:
-    """The waveform path cuts and trims so that every frame has its true neighbours."""
-    config = FrontEndConfig()
-    clip = clip_data(0, 2.0, 3)
-    seen: list[np.ndarray] = []
-
-    def keep(samples: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-        seen.append(samples)
-        return samples
-
-    augmented = RandomWindows([clip], 4, seed=0, epoch=0, front_end=config, augmentation=keep)
-    window = augmented[1][0].numpy()
-    assert clip.samples is not None
-    start = next(
-        s
-        for s in range(len(clip.samples))
-        if np.array_equal(clip.samples[s : s + 400], seen[0][:400])
-    )
-    neighbours = config.look_ahead
-    whole = extract(clip.samples[start:], config)
-    # Pre-emphasis of the very first sample differs, and frames near the cut see repeated edges:
-    # both lie in the frames that are trimmed away.
-    np.testing.assert_array_equal(window, whole[neighbours : neighbours + WINDOW_FRAMES])
+@pytest.mark.parametrize("splice", [0.0, 1.0])
+def test_windows_are_of_one_copy_and_run_on_within_a_clip(splice: float) -> None:
+    owner = [0, 1, 1]
+    clips = [counted_clip(owner[number], 128 + 7 * number, 3, number) for number in range(3)]
+    windows = RandomWindows(clips, 60, seed=0, epoch=0, splice=splice)
+    copies = set()
+    for index in range(len(windows)):
+        window, label = windows[index]
+        clip, copy, place = window.numpy().T.astype(int)
+        assert window.shape == (WINDOW_FRAMES, 3)
+        assert {owner[c] for c in clip} == {int(label)}
+        assert len(set(copy)) == 1
+        copies |= set(copy)
+        breaks = np.count_nonzero((np.diff(place) != 1) | (np.diff(clip) != 0))
+        assert breaks <= (1 if splice else 0)
+    assert copies == {0, 1, 2}
 
 
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
-def test_augmentations_keep_length_and_change_the_signal(name: str) -> None:
-    samples = speech_like(1.0, 0)
-    changed = AUGMENTATIONS[name](samples, RATE_HZ, np.random.default_rng(0))
-    assert changed.shape == samples.shape
-    assert changed.dtype == np.float32
-    assert not np.array_equal(changed, samples)
-    assert np.corrcoef(changed, samples)[0, 1] > 0.8
+def test_spread_windows_go_through_the_copies() -> None:
+    clips = [counted_clip(0, 160, 4, 0), counted_clip(1, 128, 4, 1)]
+    windows, labels = spread_windows(clips)
+    clip, copy = windows[:, 0, 0].int(), windows[:, 0, 1].int()
+    assert clip.tolist() == labels.tolist()
+    assert set(copy[labels == 0].tolist()) == {0, 1, 2, 3}
+    assert (labels == 1).sum() == 1  # a clip of exactly one window gives one
+    for window in windows:
+        assert len(window[:, 1].unique()) == 1
+        torch.testing.assert_close(window[:, 2].diff(), torch.ones(WINDOW_FRAMES - 1))
 
 
-def test_training_with_augmentation(tiny_corpus: Path, tmp_path: Path) -> None:
-    started = time.monotonic()
-    done = run_cli(
-        *train_arguments(
-            tiny_corpus, tmp_path / "m.onnx", "--epochs", "1",
-            "--augment", "gain", "--augment", "noise", "--augment", "resample",
-        )
+def test_the_default_is_the_statistics_profile(tiny_corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.onnx"
+    done = CliRunner().invoke(
+        app,
+        ["train", str(tiny_corpus), "-o", str(output), "--steps", "20", "--augment", "none",
+         "--split-by", "none"],
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr.decode()
-    assert time.monotonic() - started < 120
+    assert done.exit_code == 0, done.stderr
+    metadata = load_engine(output).metadata
+    assert metadata.network["profile"] == "statistics"
+    assert metadata.provenance["epochs"] == 0
+    assert metadata.provenance["metrics"] == {"held out": "nothing"}
+    assert metadata.open_set is None
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
 def test_early_stopping(tiny_corpus: Path, tmp_path: Path) -> None:

@@ -97,6 +97,6 @@ def _show(report: dict[str, Any]) -> None:
         )
 
 
-def percent(share: float) -> str:
-    """A share with one decimal."""
-    return f"{100 * share:.1f} %"
+def percent(share: float | None) -> str:
+    """A share with one decimal; a dash where nothing was tried."""
+    return "-" if share is None else f"{100 * share:.1f} %"

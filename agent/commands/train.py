@@ -185,17 +185,19 @@ def _open_set(
     import numpy as np
 
     from model.feature_copies import plain_copies
+    from model.features import WINDOW_FRAMES
     from model.open_set_fitting import open_set_from
     from model.open_set_trials import clip_embeddings
 
-    plain = plain_copies({clip: features[clip] for clip in split.train})
-    embeddings = clip_embeddings(trained.network, split.train, plain, 0)
-    owner = np.array([clip.device for clip in split.train])
+    clips = [clip for clip in split.train if len(features[clip]) >= WINDOW_FRAMES]
+    plain = plain_copies({clip: features[clip] for clip in clips})
+    embeddings = clip_embeddings(trained.network, clips, plain, 0)
+    owner = np.array([clip.device for clip in clips])
     prototypes = np.stack([embeddings[owner == label].mean(axis=0) for label in trained.labels])
     first_mel = 3 * trained.network.config.n_static
     spectra = np.stack(
         [
-            np.concatenate([features[c][:, first_mel:] for c in split.train if c.device == label])
+            np.concatenate([features[c][:, first_mel:] for c in clips if c.device == label])
             .astype(np.float64)
             .mean(axis=0)
             for label in trained.labels

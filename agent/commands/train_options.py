@@ -1,4 +1,4 @@
-"""Options that ``train`` and ``crossval`` share, and what both do with them."""
+"""Options that ``train``, ``crossval`` and ``openset`` share, and what they do with them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ ProfileOption = Annotated[
     str, typer.Option("--profile", help="Network: statistics, hybrid or paper.")
 ]
 PresetOption = Annotated[
-    str, typer.Option("--preset", help="Hyper-parameters: fast, or the paper's.")
+    str,
+    typer.Option(
+        "--preset",
+        help="Hyper-parameters: robust (on augmented copies, too), fast, or the paper's.",
+    ),
 ]
 StepsOption = Annotated[
     int | None,

@@ -32,7 +32,7 @@ class Chain:
     """Each augmentation in turn, with a probability of its own.
 
     Every step draws from a generator of its own. So clips of different lengths that begin with the
-    same state go through the same conditions, and only the noise itself differs.
+    same state go through the same conditions; what is drawn sample by sample (noise, gaps) differs.
     """
 
     steps: Sequence[tuple[float, Augmentation]]

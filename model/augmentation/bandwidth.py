@@ -23,7 +23,7 @@ class Resampling:
         quality = str(rng.choice(["HQ", "MQ", "LQ"]))
         there = soxr.resample(samples, sample_rate_hz, rate, quality)
         back = soxr.resample(there, rate, sample_rate_hz, "HQ")
-        return fitted(np.asarray(back, np.float32), len(samples))
+        return fitted(np.clip(back, -1, 1), len(samples))  # resampling overshoots
 
 
 @dataclass(frozen=True)

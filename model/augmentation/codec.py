@@ -79,6 +79,8 @@ def through_sndfile(
     form = SNDFILE[codec]
     rate = nearest_rate(form.rates_hz, rate_hz or sample_rate_hz)
     there = soxr.resample(samples, sample_rate_hz, rate) if rate != sample_rate_hz else samples
+    # Resampling overshoots, and beyond full scale libsndfile's G.711, GSM and ADPCM give garbage.
+    there = np.clip(there, -1, 1)
     file = io.BytesIO()
     # libsndfile refuses the very ends of the scale for some codecs.
     level = float(np.clip(1 - quality, 0.01, 0.99)) if form.has_quality else None

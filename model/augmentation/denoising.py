@@ -39,4 +39,4 @@ class SpectralSubtraction:
         noise = factor * np.quantile(magnitude, NOISE_QUANTILE, axis=1, keepdims=True)
         gain = np.maximum(1 - noise / np.maximum(magnitude, 1e-9), floor)
         _, cleaned = scipy.signal.istft(spectrum * gain, sample_rate_hz, nperseg=length)
-        return fitted(cleaned.astype(np.float32), len(samples))
+        return fitted(np.clip(cleaned, -1, 1).astype(np.float32), len(samples))

@@ -9,7 +9,7 @@ import scipy.signal
 
 from model.augmentation.augmentation import Samples, fitted, rms
 
-DIFFUSE_DELAY_S = 0.002  #: between the direct sound and the first reflection, at least
+DIFFUSE_DELAY_S = 0.002  #: between the direct sound and the diffuse tail, at least
 BANDS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000)  #: over which the decay time changes
 
 
