@@ -61,6 +61,7 @@ def classified_file(
             threshold_log10_lr=None if open_set is None else open_set.threshold,
             false_acceptance=None if open_set is None else open_set.false_acceptance,
             bounds=None if open_set is None else open_set.bounds,
+            outside=tuple(WARNINGS[code] for code in result.abstained),
         ),
         candidates=candidates,
         windows=tuple(

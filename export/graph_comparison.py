@@ -26,7 +26,7 @@ from export.products import Products
 from export.rebuild import rebuild_network
 from export.timing import Latency, time_in_turns
 from export.variants import as_written, banded_model, unrolled_model
-from model.errors import ParityError
+from model.errors import ParityError, UsageError
 from model.features import FloatArray
 from model.metadata import ModelMetadata
 
@@ -93,8 +93,11 @@ def compare_graphs(model: ModelProto, seconds: float, source: str) -> GraphCompa
     Raises:
         ModelError: no network can be rebuilt from the file.
         ParityError: a variant does not compute the same.
+        UsageError: the network has no recurrent layers, whose graphs differ.
     """
     network = rebuild_network(model, source)
+    if network.config.profile == "statistics":
+        raise UsageError(f"{source}: has no recurrent layers to write in other ways (--compare)")
     metadata = ModelMetadata.from_properties(
         {entry.key: entry.value for entry in model.metadata_props}, source
     )

@@ -32,6 +32,7 @@ from model.likelihood_ratio_validation import lr_figures
 from model.mel import DoubleArray
 from model.network import DeviceNetwork
 from model.network_config import NetworkConfig
+from model.open_set import thinned
 from model.statistics_training import fit_linear
 from model.training_config import TrainingConfig
 from model.training_data import ClipData, label_clips, spread_windows
@@ -274,7 +275,7 @@ def _report(
         for name, trials in zip(("clean", "clean and seen"), validation, strict=True)
     }
     report["validation"] = {
-        name: np.sort(trials).round(3).tolist()
+        name: thinned(np.sort(trials)).round(3).tolist()
         for name, trials in zip(("same", "different"), validation[1], strict=True)
     }
     return report

@@ -86,6 +86,8 @@ class Verdict:
         false_acceptance: share of recordings by unknown devices that reach the threshold, as
             measured when the threshold was chosen, 0 to 1.
         bounds: log10 LRs that the validation's trials support.
+        outside: sentences on what puts the recording out of the range that was calibrated; then
+            nothing is said about its device.
     """
 
     device: str | None
@@ -96,6 +98,7 @@ class Verdict:
     threshold_log10_lr: float | None = None
     false_acceptance: float | None = None
     bounds: LrBounds | None = None
+    outside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,12 @@ def classification_words(verdict: Verdict) -> Words:
 def _classified(verdict: Verdict) -> tuple[str, str]:
     """Headline and sentence."""
     device, ratio = verdict.device, verdict.nearest.log10_lr
+    if verdict.outside:
+        return "No answer", (
+            "The recording lies outside of what the model was calibrated for ("
+            + "; ".join(verdict.outside)
+            + "). The numbers below are shown for completeness and support nothing."
+        )
     if device is None:
         sentence = (
             f"None of the {verdict.known_devices} known devices is supported enough to be named; "

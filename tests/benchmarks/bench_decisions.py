@@ -25,6 +25,7 @@ from agent.config.settings import DecisionSection
 from agent.events import Event
 from agent.file_source import FileSource
 from agent.input_stream import InputStream
+from agent.known_devices import built_in_devices
 from agent.listening import Listening
 from agent.live_report import LiveReport
 from agent.sources import Samples
@@ -60,6 +61,7 @@ CONDITIONS: dict[str, Callable[[Samples], Samples]] = {
     "12 dB quieter": lambda samples: samples * np.float32(0.25),
     "noise, 40 dB SNR": lambda samples: noisy(samples, 40.0),
     "noise, 30 dB SNR": lambda samples: noisy(samples, 30.0),
+    "noise, 20 dB SNR": lambda samples: noisy(samples, 20.0),
 }
 
 
@@ -69,8 +71,9 @@ def run(
     """Events of a file; reports are added to ``reports``."""
     events: list[Event] = []
     source = FileSource(path, paced=False)
-    stream = InputStream("line", source, engine.metadata, HOP_S, rules, events.append)
-    listening = Listening(engine, [stream])
+    known = built_in_devices(engine)
+    stream = InputStream("line", source, engine.metadata, HOP_S, rules, events.append, known=known)
+    listening = Listening(engine, [stream], known)
     while not listening.ended:
         found = listening.step()
         if reports is not None:
