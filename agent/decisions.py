@@ -226,12 +226,12 @@ class Decider:
             self._familiarity.add(embedding, elapsed_s, new_share, self._rules.memory_s)
         posterior = self._evidence.posterior
         best = int(posterior.argmax())
-        probability = float(posterior[best])
+        probability, believed = float(posterior[best]), posterior
         if self._familiarity is not None and self._familiarity.is_stranger(best):
             # However much more probable than the other devices: it is none of them.
-            probability, posterior = 0.0, np.zeros_like(posterior)
-        decisions += self._name(window, heard, self._labels[best], probability)
-        decisions += self._doubt(window, heard, posterior, probability)
+            believed = np.zeros_like(posterior)
+        decisions += self._name(window, heard, self._labels[best], float(believed[best]))
+        decisions += self._doubt(window, heard, believed, probability)
         return decisions
 
     def _lasted_s(self, run: _Run, heard: int) -> float:
@@ -297,12 +297,12 @@ class Decider:
         return [Decision(kind, run.start, window.end, run.windows, best, previous, probability)]
 
     def _doubt(
-        self, window: Window, heard: int, posterior: DoubleArray, probability: float
+        self, window: Window, heard: int, believed: DoubleArray, probability: float
     ) -> list[Decision]:
         if self.device is None:
-            sure = probability >= self._rules.enter
+            sure = float(believed.max()) >= self._rules.enter
         else:
-            sure = float(posterior[self._labels.index(self.device)]) >= self._rules.leave
+            sure = float(believed[self._labels.index(self.device)]) >= self._rules.leave
         if sure or self._unknown:
             self._unsure = None
             return []

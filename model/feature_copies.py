@@ -144,11 +144,14 @@ def make_feature_copies(
     Raises:
         AudioError: a clip that cannot be read.
     """
+    names = [clip.path.name for clip in corpus.clips]
+    if len(set(names)) < len(names):  # the hash does not know the order of the clips
+        names = [f"{clip.device}/{clip.group}/{clip.path.name}" for clip in corpus.clips]
     wanted = json.dumps(
         {
             "format": FORMAT,
             "corpus": corpus.content_hash(),
-            "clips": [clip.path.name for clip in corpus.clips],
+            "clips": names,
             "front_end": front_end.to_dict(),
             "variants": hashlib.sha256(repr(list(variants)).encode()).hexdigest(),
         }

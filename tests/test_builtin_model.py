@@ -58,5 +58,5 @@ def test_answer_ignores_level_and_dc(engine: Engine, ccnu_mobile: Path, tmp_path
 
 def test_quiet_answer_is_flagged(engine: Engine, ccnu_mobile: Path, tmp_path: Path) -> None:
     samples, rate_hz = soundfile.read(ccnu_mobile / "IPHONEX_1.wav", dtype="float32")
-    soundfile.write(tmp_path / "quiet.wav", np.float32(1e-3) * samples, rate_hz, subtype="FLOAT")
+    soundfile.write(tmp_path / "quiet.wav", np.float32(0.03) * samples, rate_hz, subtype="FLOAT")
     assert classify_audio(engine, tmp_path / "quiet.wav", "quiet").warnings == ("quiet",)

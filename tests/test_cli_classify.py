@@ -42,7 +42,16 @@ def test_json(clip: Path, simulated_model: Path) -> None:
     candidates = answer["candidates"]
     assert isinstance(candidates, list)
     assert len(candidates) == 3
-    assert candidates[0] == {"device": "simC", "probability": answer["probability"]}
+    assert candidates[0] == {
+        "device": "simC",
+        "probability": answer["probability"],
+        "log10_lr": None,
+        "source": "built-in",
+    }
+    # This model was trained without strangers: it cannot tell.
+    assert answer["unknown"] is None
+    assert answer["score"] is None
+    assert answer["nearest"] == "simC"
     probabilities = [c["probability"] for c in candidates]
     assert probabilities == sorted(probabilities, reverse=True)
     assert answer["windows"] == 6  # (4 s = 499 frames - 128) / 64, both ends
