@@ -16,7 +16,7 @@ from agent.signal_checks import SignalChecks
 from agent.signal_quality import SignalQuality
 from export.engine import Engine
 from model.audio import AudioFile
-from model.errors import AudioError
+from model.errors import AudioError, ModelError
 from model.mel import DoubleArray
 
 CLASSIFY_HOP_FRAMES = 64  #: half a window between windows of a file
@@ -174,6 +174,7 @@ def classify_audio(
 
     Raises:
         AudioError: not readable, empty, NaN, digital silence, or shorter than one window.
+        ModelError: the model gives values that are not numbers.
     """
     known = known if known is not None else built_in_devices(engine)
     checks, quality = SignalChecks(), SignalQuality(engine.metadata.front_end)
@@ -197,6 +198,8 @@ def classify_audio(
         raise AudioError(f"{name}: digital silence, every sample is zero")
     posteriors = np.stack([window.log_posterior for window in scored])
     embedding = np.mean([window.embedding for window in scored], axis=0)
+    if not (np.isfinite(posteriors).all() and np.isfinite(embedding).all()):
+        raise ModelError(f"{name}: the model gives values that are not numbers")
     ratios = known.log10_lr(embedding)
     posterior = known.clip_posterior(posteriors, embedding)
     candidates = rank(posterior, known.names, ratios, known.sources)

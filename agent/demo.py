@@ -1,4 +1,4 @@
-"""What the program does, shown with simulated devices: enrol four, name them, refuse a fifth.
+"""What the program does, shown with simulated devices: enrol four, name them, try a fifth.
 
 Everything runs as for real devices: recordings are files, enrolment is that of ``enroll``, and
 answers are those of ``classify``. Only what makes the recordings is simulated.
@@ -6,31 +6,36 @@ answers are those of ``classify``. Only what makes the recordings is simulated.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from agent.classification import Classification, classify_audio
-from agent.enrolment import enrol_clip, sha256_of_file
+from agent.enrolment import embed, enrol_clip, sha256_of_file
 from agent.gallery_access import writing
 from agent.known_devices import known_devices
 from agent.simulated_corpus import Clip, Samples, SimulatedCorpus
 from export.engine import Engine
-from model.augmentation.noise import ColouredNoise
 from model.enrolled_device import ModelIdentity
-from model.errors import DevrecError, UsageError
+from model.errors import DevrecError, ModelError, UsageError
+from model.features import extract
 from model.gallery import Gallery
+from model.open_set import OpenSet
+from model.open_set_adaptation import adapted_open_set
+from model.synthetic_speech import synthetic_speech
 from model.virtual_microphone import VirtualMicrophone
 
 DEVICES, ENROLLED = 5, 4
 SECONDS = 8.0  #: of a clip
+VOICES, PEAK = 8, 0.1  #: synthetic voices in it, and how loud they are at most
+OTHERS, SOUNDS = 24, 6  #: further devices to calibrate on, and sounds for either recording of them
 RATE_HZ = 32_000
+OTHERS_FROM = 2**31  #: seeds of the further devices and their sounds, the same for all seeds
 SEEDS_APART = 10_000  #: of one demonstration from the next: no two share a device or a clip
-NOISE_DB = 20.0  #: speech over noise, in the noisy clip
-ENROLMENT, NEW, NOISY = 1, 2, 3  #: clips of every device, as they are numbered
+ENROLMENT, NEW = 1, 2  #: clips of every device, as they are numbered
 
 CLIPS, GALLERY = "clips", "gallery"  #: folders that are written
 
@@ -43,14 +48,12 @@ class DemoAnswer:
         path: the recording.
         device: simulated device that made it.
         enrolled: whether that is in the gallery.
-        noisy: whether there was noise in the room.
         answer: as ``classify`` gives it.
     """
 
     path: Path
     device: str
     enrolled: bool
-    noisy: bool
     answer: Classification
 
     @property
@@ -86,11 +89,10 @@ class Demo:
             raise UsageError(f"{folder}: is there already, and not an empty folder")
         first = seed * SEEDS_APART
         microphones = [
-            VirtualMicrophone.draw(first + number, name=f"virtual-{number:02d}")
-            for number in range(1, DEVICES + 1)
+            VirtualMicrophone.draw(device, name=f"virtual-{number:02d}")
+            for number, device in enumerate(range(first, first + DEVICES), start=1)
         ]
-        clips = [Clip.synthetic(SECONDS, first + number) for number in (ENROLMENT, NEW, NOISY)]
-        clips[NOISY - 1] = _in_noise(clips[NOISY - 1], first)
+        clips = [_clip(first, number) for number in (ENROLMENT, NEW)]
         return cls(SimulatedCorpus(microphones, clips, RATE_HZ, seed), folder)
 
     @property
@@ -143,34 +145,66 @@ class Demo:
                 path = self.recording(name, ENROLMENT)
                 gallery.add(name, [enrol_clip(engine, path, sha256_of_file(path))])
 
-    def identify(self, engine: Engine, identity: ModelIdentity) -> list[DemoAnswer]:
-        """Ask which enrolled device made recordings of other words, one of them noisy.
+    def calibrate(self, engine: Engine) -> OpenSet:
+        """What likelihood ratios are worth among simulated devices, from further ones.
+
+        The model was made with real phones in one room. All simulated recordings have more in
+        common with one another than with those, and would seem to be of one device.
 
         Args:
             engine: the model.
-            identity: of the model.
 
         Raises:
             ModelError: the model cannot tell that a device is unknown.
         """
-        known = known_devices(engine, Gallery.open(self.gallery, identity), "gallery")
-        asked = [(name, NEW) for name in self.names]
-        asked += [(self.names[0], NOISY), (self.stranger, NEW)]
+        open_set = engine.metadata.open_set
+        if open_set is None:
+            raise ModelError("this model cannot tell that a device is unknown")
+        first = OTHERS_FROM
+        front_end = engine.metadata.front_end
+        embeddings = np.empty((2, OTHERS, len(open_set.prototypes[0])))
+        for number in range(OTHERS):
+            microphone = VirtualMicrophone.draw(first + number)
+            for take in (0, 1):
+                sound = _voices(first + take * SOUNDS + number % SOUNDS, RATE_HZ)
+                rng = np.random.default_rng((first + number, take))
+                samples = microphone.record(sound, RATE_HZ, rng)
+                embeddings[take, number] = embed(engine, extract(samples, front_end)).mean
+        return adapted_open_set(open_set, *embeddings)
+
+    def identify(
+        self, engine: Engine, identity: ModelIdentity, open_set: OpenSet
+    ) -> list[DemoAnswer]:
+        """Ask who made new recordings, of other voices: by each enrolled device, and the stranger.
+
+        Args:
+            engine: the model.
+            identity: of the model.
+            open_set: of :meth:`calibrate`.
+
+        Raises:
+            ModelError: the model cannot tell that a device is unknown.
+        """
+        gallery = Gallery.open(self.gallery, identity)
+        known = replace(known_devices(engine, gallery, "gallery"), open_set=open_set)
         answers = []
-        for device, clip in asked:
-            path = self.recording(device, clip)
+        for device in (*self.names, self.stranger):
+            path = self.recording(device, NEW)
             answer = classify_audio(engine, path, path.name, known=known)
-            answers.append(DemoAnswer(path, device, device in self.names, clip == NOISY, answer))
+            answers.append(DemoAnswer(path, device, device in self.names, answer))
         return answers
 
 
-def _in_noise(clip: Clip, seed: int) -> Clip:
-    """The clip in a room with pink noise."""
-    noise = ColouredNoise(NOISE_DB, NOISE_DB, 1.0, 1.0)
+@functools.lru_cache(maxsize=16)
+def _voices(seed: int, rate_hz: int) -> Samples:
+    """Several synthetic voices, one after the other: no clip is coloured by a single one."""
+    seeds = range(VOICES * seed, VOICES * (seed + 1))
+    parts = [PEAK * synthetic_speech(SECONDS / VOICES, voice, rate_hz) for voice in seeds]
+    return np.concatenate(parts)
 
-    def load(rate_hz: int) -> Samples:
-        return noise(clip.load(rate_hz), rate_hz, np.random.default_rng(seed))
 
-    return dataclasses.replace(
-        clip, name=f"{clip.name}, in pink noise of {NOISE_DB:g} dB SNR", load=load
-    )
+def _clip(seed: int, number: int) -> Clip:
+    """One of the sounds."""
+    sounds = seed + number
+    name = f"synthetic speech-like sound of {VOICES} voices, seed {sounds}"
+    return Clip(name, lambda rate_hz: _voices(sounds, rate_hz))

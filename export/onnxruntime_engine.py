@@ -88,6 +88,9 @@ class OnnxRuntimeEngine:
                     f"{source}: {name} has shape {shapes[name]}, its metadata says (n, {tail})"
                 )
         self._embedding_dim = int(shapes[EMBEDDING][1])
+        open_set = metadata.open_set
+        if open_set is not None and open_set.prototypes.shape[1] != self._embedding_dim:
+            raise ModelError(f"{source}: damaged open-set data: of another embedding")
 
     def run(self, windows: FloatArray) -> Scores:
         """Score windows; see :class:`export.engine.Engine`."""

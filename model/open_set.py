@@ -42,6 +42,8 @@ class OpenSet:
         same: float64, log10 LRs of same-device validation trials, sorted.
         different: likewise of different-device trials.
         evidence: what was measured on what, JSON-ready, for reports.
+        centre: float64 ``(dims,)``, taken from all embeddings before they are compared; ``None``
+            for recordings of the kind that the model was made with.
     """
 
     prototypes: DoubleArray
@@ -55,6 +57,13 @@ class OpenSet:
     same: DoubleArray
     different: DoubleArray
     evidence: dict[str, Any]
+    centre: DoubleArray | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold the same, as a file keeps it."""
+        return isinstance(other, OpenSet) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
 
     def log10_lr(self, prototypes: DoubleArray, questioned: DoubleArray) -> DoubleArray:
         """Calibrated log10 likelihood ratios, within the bounds.
@@ -70,6 +79,8 @@ class OpenSet:
 
     def unlimited_log10_lr(self, prototypes: DoubleArray, questioned: DoubleArray) -> DoubleArray:
         """As :meth:`log10_lr`, also where it lies beyond what the validation supports."""
+        if self.centre is not None:
+            prototypes, questioned = prototypes - self.centre, questioned - self.centre
         scores = cosine_scores(prototypes, questioned)
         return self.calibration.log10_lr(scores.ravel()).reshape(scores.shape)
 

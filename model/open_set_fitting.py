@@ -72,6 +72,12 @@ def open_set_from(
             for kind, row in openset["kinds"].items()
         },
         "true_acceptance": shipped["true_acceptance"],
+        # At thresholds chosen on other strangers: what to count on with new devices.
+        "strangers_accepted": {
+            kind: row["at_threshold_of_other_strangers"]["unknown_accepted"]
+            for kind, row in openset["kinds"].items()
+        },
+        "speech": openset["speech"],
         "comparison": openset["comparison"],
     }
     if crossval is not None:

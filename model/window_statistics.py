@@ -13,6 +13,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor, nn
 
+from model.errors import CorpusError
 from model.network_config import SOFTNESS, STATISTICS_CLIP, VARIANCE_FLOOR
 
 
@@ -106,6 +107,9 @@ class StatisticsPool(nn.Module):
             statistics: ``(n, 4 bands)``, from :meth:`statistics`.
             labels: ``(n,)`` device indices.
             shrinkage: share of the mean variance added to every direction.
+
+        Raises:
+            CorpusError: no device has two windows that differ.
         """
         values = statistics.double()
         within = torch.zeros(self.n_statistics, self.n_statistics, dtype=torch.float64)
@@ -114,6 +118,8 @@ class StatisticsPool(nn.Module):
             centred = group - group.mean(dim=0)
             within += centred.T @ centred
         within /= len(values)
+        if not within.diagonal().any():
+            raise CorpusError("every device has a single window: nothing to tell it from its words")
         within += shrinkage * within.diagonal().mean() * torch.eye(self.n_statistics)
         variances, directions = torch.linalg.eigh(within)
         self.mean.copy_(values.mean(dim=0))

@@ -60,8 +60,16 @@ def run_cli_without(
     modules: Iterable[str], *arguments: str | Path
 ) -> subprocess.CompletedProcess[bytes]:
     """The program on a machine on which some modules are not installed."""
+    # Not None in sys.modules: scipy looks torch up there, and takes it for a module.
     script = (
-        f"import sys\nsys.modules.update(dict.fromkeys({list(modules)!r}))\n"
+        "import sys\n"
+        "from importlib.abc import MetaPathFinder\n"
+        f"ABSENT = {set(modules)!r}\n"
+        "class Absent(MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ABSENT:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
         f"from agent.cli import app\napp({[str(a) for a in arguments]!r})\n"
     )
     return subprocess.run(

@@ -406,7 +406,7 @@ def test_codecs_of_ffmpeg(name: str) -> None:
             assert decoded.shape == samples.shape
             assert decoded.dtype == np.float32
             assert np.abs(decoded).max() <= (1.0 if peak else 0.01)
-    assert rms(decoded) == pytest.approx(rms(samples), rel=0.2)
+    assert 0.5 < rms(decoded) / rms(samples) < 1.2  # speech codecs are no friends of tones
     augmented = Codec((name,))(samples, RATE_HZ, generator())
     assert augmented.shape == samples.shape
 

@@ -20,10 +20,20 @@ from model.builtin import BUILTIN_MODEL
 from tests.conftest import run_cli
 
 
-def test_bench_with_comparison(tmp_path: Path) -> None:
+def test_bench_with_comparison(simulated_model: Path, tmp_path: Path) -> None:
     report_file, plot = tmp_path / "bench.json", tmp_path / "bench.png"
     done = run_cli(
-        *("bench", "--batches", "1,2", "--seconds", "0.1", "--hop", "1", "--compare"),
+        *(
+            "bench",
+            simulated_model,
+            "--batches",
+            "1,2",
+            "--seconds",
+            "0.1",
+            "--hop",
+            "1",
+            "--compare",
+        ),
         *("--json", report_file, "--plot", plot),
     )
     assert done.returncode == 0, done.stderr.decode()
@@ -75,12 +85,12 @@ def test_bench_refusals(arguments: list[str], code: int, message: str, tmp_path:
     assert message in lines[0]
 
 
-def test_engines_have_names_of_their_own(tmp_path: Path) -> None:
+def test_engines_have_names_of_their_own(simulated_model: Path, tmp_path: Path) -> None:
     """Files of the same name in two folders, and names that look like something else."""
     paths = [tmp_path / folder / "2 threads.onnx" for folder in "ab"]
     for path in paths:
         path.parent.mkdir()
-        path.write_bytes(BUILTIN_MODEL.read_bytes())
+        path.write_bytes(simulated_model.read_bytes())
     with engines_of(paths, print) as engines:
         names = list(engines)
         assert len([name for name in names if "fp32" in name and engines[name].live]) == 2
@@ -105,9 +115,9 @@ def test_percentiles() -> None:
     assert latency.calls == 101
 
 
-def test_live_cost_counts_every_window() -> None:
+def test_live_cost_counts_every_window(simulated_model: Path) -> None:
     """20 s of noise at a hop of about 0.5 s are 39 windows; none may be left out of the cost."""
-    engine = load_engine(BUILTIN_MODEL)
+    engine = load_engine(simulated_model)
     counted: list[int] = []
     run = engine.run
 

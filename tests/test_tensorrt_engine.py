@@ -278,13 +278,15 @@ class TestAuto:
         assert len(said) == 1
         assert said[0].startswith("TensorRT is not used: no usable NVIDIA GPU")
 
-    def test_int8_is_rebuilt_from_its_ranges(self, gpu: SimulatedGpu, windows: np.ndarray) -> None:
+    def test_int8_is_rebuilt_from_its_ranges(
+        self, gpu: SimulatedGpu, windows: np.ndarray, simulated_model: Path
+    ) -> None:
         """No recordings are needed a second time."""
-        source = Source(BUILTIN_MODEL)
+        source = Source(simulated_model)
         source.windows = windows
         export_tensorrt(source, None, "int8", OPTIONS)
         gpu.version = "99.1"
-        engine = choose_engine(BUILTIN_MODEL, "auto", 1, lambda _line: None)
+        engine = choose_engine(simulated_model, "auto", 1, lambda _line: None)
         assert "int8" in engine.description
 
     def test_choices_that_do_not_fit(self, plan: Path) -> None:

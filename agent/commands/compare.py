@@ -34,7 +34,7 @@ def compare(
     references: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="REFERENCE...",
+            metavar="REFERENCE",
             help="Recordings, or folders of them, that one known device made.",
             show_default=False,
         ),
@@ -102,7 +102,7 @@ def compare(
         from agent.comparison_report import comparison_report
         from agent.report.page import write_report
 
-        facts = model_facts(engine.metadata, path.stem, identity.sha256)
+        facts = model_facts(engine.metadata, path.name, identity.sha256)
         write_report(comparison_report(found, open_set, facts, engine), report)
     if json_object:
         print_json({**found.to_dict(), "failed": _failed_to_json(failed)})

@@ -73,10 +73,14 @@ def _open_set(open_set: OpenSet) -> dict[str, Any]:
 def _strangers(open_set: OpenSet | None) -> str:
     if open_set is None:
         return "not told from its devices: it names one of them always"
-    return (
-        f"log10 LR above {open_set.threshold:.2f} is a known device; of strangers "
-        f"{100 * open_set.false_acceptance:.1f} % passed"
+    words = (
+        f"log10 LR above {open_set.threshold:.2f} is a known device; of the strangers that it was "
+        f"chosen on {100 * open_set.false_acceptance:.1f} % passed"
     )
+    others = open_set.evidence.get("strangers_accepted")
+    if isinstance(others, dict) and "clean" in others:
+        words += f", of others' clean recordings {100 * others['clean']:.1f} %"
+    return words
 
 
 def _read(model: Path | None) -> tuple[ModelMetadata, str]:

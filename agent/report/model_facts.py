@@ -39,7 +39,7 @@ def model_facts(
         gallery: enrolled devices that took part.
     """
     provenance = metadata.provenance
-    corpus = f"Trained on {provenance.get('corpus', 'a corpus that the model does not name')}: "
+    corpus = f"{provenance.get('corpus', 'a corpus that the model does not name')}: "
     corpus += f"{len(metadata.labels)} devices"
     if "clips" in provenance:
         corpus += f", {provenance['clips']} clips"
@@ -48,7 +48,7 @@ def model_facts(
         name=name,
         sha256=sha256,
         devices=metadata.labels,
-        corpus=f"{corpus}.",
+        corpus=corpus,
         training=_training(metadata),
         figures=figures,
         limits=model_limits(metadata, sha256),
@@ -89,7 +89,7 @@ def _training(metadata: ModelMetadata) -> tuple[tuple[str, str], ...]:
     rows = {
         "profile": metadata.network.get("profile"),
         "preset": preset,
-        "trained on": provenance.get("split"),
+        "clips used": provenance.get("split"),
         "trained": provenance.get("created"),
         "with": f"devrec-agent {provenance['version']}" if "version" in provenance else None,
         "corpus sha256": provenance.get("corpus sha256"),
@@ -103,11 +103,17 @@ def _figures(open_set: OpenSet) -> tuple[ModelFigure, ...]:
     held_out = f"{evidence.get('corpus', '?')}, devices held out of the embedding"
     figures = [
         ModelFigure(
-            "unknown devices accepted at the threshold",
+            "unknown devices accepted at the threshold when it was chosen",
             percent(open_set.false_acceptance),
             f"{held_out}; {open_set.known_devices} devices known",
         )
     ]
+    accepted = evidence.get("strangers_accepted")
+    for kind, share in (accepted if isinstance(accepted, Mapping) else {}).items():
+        data = (
+            f"{held_out}, thresholds chosen on others than those tested; {_KINDS.get(kind, kind)}"
+        )
+        figures.append(ModelFigure("unknown devices accepted", percent(float(share)), data))
     kinds = evidence.get("kinds")
     for kind, row in (kinds if isinstance(kinds, Mapping) else {}).items():
         data = f"{held_out}; {_KINDS.get(kind, kind)}"

@@ -179,9 +179,10 @@ def prove(
     options: BuildOptions | None = None,
     training_size: tuple[int, int] = (64, 128),
     precisions: tuple[Precision, ...] = PRECISIONS,
+    model: Path = BUILTIN_MODEL,
 ) -> Part:
     """All parts; ``device`` other than ``cuda`` is for testing this script without a GPU."""
-    source = Source(BUILTIN_MODEL)
+    source = Source(model)
     metadata = source.engine.metadata
     given = windows_of_clips(clips or [], metadata.front_end, metadata.window_frames)
     # Without recordings, int8 gets its ranges from random windows: enough for times and parity.

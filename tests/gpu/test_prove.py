@@ -31,7 +31,10 @@ def test_proof_on_a_gpu() -> None:
 
 
 def test_script_without_a_gpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    simulated_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Every part on the CPU and a simulated GPU: shows that the script runs, and no more."""
     plug_in(compile_runtime(tmp_path), monkeypatch, tmp_path / "cache")
@@ -43,6 +46,7 @@ def test_script_without_a_gpu(
         options=BuildOptions(batch=(1, 4, 8)),
         training_size=(2, 8),
         precisions=("int8",),
+        model=simulated_model,
     )
     assert report["torch parity"]["within_bounds"]
     assert [name for name, part in report.items() if "failed" in part] == []
