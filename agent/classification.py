@@ -40,7 +40,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class WindowAnswer:
+class WindowScore:
     """What one window of a file says, taken alone.
 
     Attributes:
@@ -55,7 +55,7 @@ class WindowAnswer:
     end_s: float
     device: str
     probability: float
-    log10_lr: float | None
+    log10_lr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Classification:
             threshold, or the recording is out of the range that was calibrated; ``None``: the
             model cannot tell.
         abstained: warnings for which nothing is said about the device at all.
-        window_answers: every window's own answer.
+        window_scores: every window's own answer.
         windows: windows behind the answer.
         agreeing: windows whose own best device is the answer.
         duration_s: length of the file.
@@ -81,7 +81,7 @@ class Classification:
     candidates: tuple[Candidate, ...]
     unknown: bool | None
     abstained: tuple[str, ...]
-    window_answers: tuple[WindowAnswer, ...]
+    window_scores: tuple[WindowScore, ...]
     windows: int
     agreeing: int
     duration_s: float
@@ -219,7 +219,7 @@ def classify_audio(
         candidates=candidates,
         unknown=None if score is None else bool(outside) or known.is_unknown(score),
         abstained=tuple(outside),
-        window_answers=tuple(_answer(window, known, info.sample_rate_hz) for window in scored),
+        window_scores=tuple(_answer(window, known, info.sample_rate_hz) for window in scored),
         windows=len(scored),
         agreeing=int((posteriors.argmax(axis=1) == best).sum()),
         duration_s=info.duration_s,
@@ -235,10 +235,10 @@ def _measured(windows: Iterable[ScoredWindow], quality: SignalQuality) -> list[S
     return kept
 
 
-def _answer(scored: ScoredWindow, known: KnownDevices, sample_rate_hz: int) -> WindowAnswer:
+def _answer(scored: ScoredWindow, known: KnownDevices, sample_rate_hz: int) -> WindowScore:
     best = int(scored.log_posterior.argmax())
     ratios = known.log10_lr(scored.embedding)
-    return WindowAnswer(
+    return WindowScore(
         scored.window.start / sample_rate_hz,
         scored.window.end / sample_rate_hz,
         known.names[best],

@@ -7,14 +7,12 @@ from pathlib import Path
 from agent.classification import Classification
 from agent.known_devices import KnownDevices
 from agent.report.content import (
-    Candidate,
     ClassificationReport,
     ClassifiedFile,
     FailedFile,
     ModelFacts,
     ReferenceSpectrum,
     Verdict,
-    WindowScore,
 )
 from agent.report.file_facts import measure_file
 from agent.report.model_facts import how_made
@@ -46,9 +44,7 @@ def classified_file(
         AudioError: the file cannot be read any more.
     """
     open_set = known.open_set
-    candidates = tuple(
-        Candidate(c.device, c.probability, c.log10_lr, c.source) for c in result.candidates
-    )
+    candidates = result.candidates
     spectra = _spectra(engine, gallery)
     return ClassifiedFile(
         measured=measure_file(source, result.file, engine.metadata.front_end),
@@ -64,10 +60,7 @@ def classified_file(
             outside=tuple(WARNINGS[code] for code in result.abstained),
         ),
         candidates=candidates,
-        windows=tuple(
-            WindowScore(w.start_s, w.end_s, w.device, w.probability, w.log10_lr)
-            for w in result.window_answers
-        ),
+        windows=result.window_scores,
         references=tuple(
             ReferenceSpectrum(c.device, spectra[c.source, c.device])
             for c in candidates[:SPECTRA]

@@ -63,13 +63,16 @@ def run_cli_without(
     # Not None in sys.modules: scipy looks torch up there, and takes it for a module.
     script = (
         "import sys\n"
-        "from importlib.abc import MetaPathFinder\n"
         f"ABSENT = {set(modules)!r}\n"
-        "class Absent(MetaPathFinder):\n"
+        "class Without:\n"
+        "    def __init__(self, finder):\n"
+        "        self.finder = finder\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] in ABSENT:\n"
-        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
-        "sys.meta_path.insert(0, Absent())\n"
+        "        if name.partition('.')[0] not in ABSENT:\n"
+        "            return self.finder.find_spec(name, path, target)\n"
+        "    def __getattr__(self, name):\n"
+        "        return getattr(self.finder, name)\n"
+        "sys.meta_path[:] = map(Without, sys.meta_path)\n"
         f"from agent.cli import app\napp({[str(a) for a in arguments]!r})\n"
     )
     return subprocess.run(

@@ -205,7 +205,13 @@ def openset_report() -> dict[str, Any]:
         "devices": 10,
         "known_devices": 6,
         "draws": 2,
-        "kinds": {"clean": dict.fromkeys(KINDS, 0.123456789)},
+        "speech": False,
+        "kinds": {
+            "clean": {
+                **dict.fromkeys(KINDS, 0.123456789),
+                "at_threshold_of_other_strangers": {"unknown_accepted": 0.04},
+            }
+        },
         "shipped": {
             "calibration": {"slopes": [8.0], "offset": -4.0},
             "bounds": {"lower": -2.0, "upper": 1.5},
@@ -237,6 +243,7 @@ def test_open_set_from_reports() -> None:
     assert (open_set.known_devices, open_set.temperature) == (6, 0.8)
     assert open_set.same.tolist() == [0.5, 1.0]
     assert open_set.evidence["kinds"]["clean"] == dict.fromkeys(KINDS, 0.12346)
+    assert open_set.evidence["strangers_accepted"] == {"clean": 0.04}
     assert open_set.evidence["ece"] == {"clean": 0.01}
     again = OpenSet.from_dict(json.loads(json.dumps(open_set.to_dict())), "model.onnx")
     assert again.evidence == open_set.evidence

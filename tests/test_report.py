@@ -18,8 +18,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.classification import Candidate, WindowScore
 from agent.report.content import (
-    Candidate,
     ClassificationReport,
     ClassifiedFile,
     ComparedFile,
@@ -34,7 +34,6 @@ from agent.report.content import (
     Report,
     Validation,
     Verdict,
-    WindowScore,
 )
 from agent.report.figures import (
     MOST_COLUMNS,

@@ -174,6 +174,7 @@ def _table(results: list[Classification], top: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from agent.report.number_words import probability
     from agent.signal_checks import WARNINGS
 
     table = Table(pad_edge=False, header_style="bold", expand=True)
@@ -188,12 +189,12 @@ def _table(results: list[Classification], top: int) -> Table:
     table.add_column("warnings", overflow="fold", style="yellow", ratio=2)
     for result in results:
         others = ", ".join(
-            f"{c.device} {percent(c.probability)}"
+            f"{c.device} {probability(c.probability)}"
             for c in result.candidates[1:top]
             if c.probability >= NOTEWORTHY
         )
         if result.device is None:
-            others = f"nearest: {result.best.device} {percent(result.best.probability)}"
+            others = f"nearest: {result.best.device} {probability(result.best.probability)}"
         ratio = result.best.log10_lr
         # Text, not markup: a file name may hold square brackets.
         table.add_row(
@@ -201,15 +202,10 @@ def _table(results: list[Classification], top: int) -> Table:
             Text("unknown", style="bold yellow")
             if result.device is None
             else Text(result.best.device),
-            "-" if result.device is None else percent(result.best.probability),
+            "-" if result.device is None else probability(result.best.probability),
             *([] if not scored else ["-" if ratio is None else f"{ratio:+.2f}"]),
             f"{result.agreeing}/{result.windows}",
             Text(others or "-"),
             Text("; ".join(WARNINGS[code] for code in result.warnings) or "-"),
         )
     return table
-
-
-def percent(probability: float) -> str:
-    """A probability for people; never 100 %, which no evidence gives."""
-    return "> 99.9 %" if probability > 0.999 else f"{100 * probability:.1f} %"

@@ -8,53 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
+from agent.classification import Candidate, WindowScore
 from agent.report.file_facts import MeasuredFile
 from model.likelihood_ratio import LrBounds
 from model.likelihood_ratio_validation import LrFigures
 from model.mel import DoubleArray
 
 CANDIDATES_SHOWN = 8  #: rows of a table of candidates
-
-Source = Literal["built-in", "gallery"]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A device that may have made the recording.
-
-    Attributes:
-        device: its name.
-        probability: posterior among the known devices under equal priors, 0 to 1.
-        log10_lr: for "this device made the recording" against "another device did", within the
-            bounds that the validation supports; ``None``: the model has none.
-        source: a class of the model, or enrolled in the gallery.
-    """
-
-    device: str
-    probability: float
-    log10_lr: float | None = None
-    source: Source = "built-in"
-
-
-@dataclass(frozen=True)
-class WindowScore:
-    """One window of a recording, taken alone.
-
-    Attributes:
-        start_s: where it starts in the recording, seconds.
-        end_s: where it ends.
-        device: best device of the window.
-        probability: of that device, 0 to 1.
-        log10_lr: of that device.
-    """
-
-    start_s: float
-    end_s: float
-    device: str
-    probability: float
-    log10_lr: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

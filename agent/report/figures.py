@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
-from agent.report.content import ReferenceSpectrum, WindowScore
+from agent.classification import WindowScore
+from agent.report.content import ReferenceSpectrum
 from agent.report.number_words import MINUS, shortened, visible
 from agent.report.spectra import (
     LongTermSpectrum,
