@@ -231,7 +231,7 @@ def classify_audio(
 def _measured(windows: Iterable[ScoredWindow], quality: SignalQuality) -> list[ScoredWindow]:
     kept = list(windows)
     for scored in kept:
-        quality.accept(scored.window)
+        quality.accept(scored.window.features)
     return kept
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from agent.classification import CLASSIFY_HOP_FRAMES
 from agent.pipeline import WINDOWS_PER_CALL
 from agent.signal_checks import SignalChecks
+from agent.signal_quality import SignalQuality
 from export.engine import Engine
 from model.audio import AudioFile, audio_files_in
 from model.embedding_scoring import ClipEmbedding, clip_embedding
@@ -96,6 +97,10 @@ def enrol_clip(engine: Engine, path: Path, sha256: str) -> EnrolledClip:
         warnings.append("multichannel")
     if len(features) < engine.metadata.window_frames + 2 * CLASSIFY_HOP_FRAMES:
         warnings.append("few-windows")
+    quality = SignalQuality(config)
+    for window in windows_of(features, CLASSIFY_HOP_FRAMES, engine.metadata.window_frames):
+        quality.accept(window)
+    warnings += quality.outside(checks)
     half = to_half(features)
     return EnrolledClip(
         source=_file_name(path),

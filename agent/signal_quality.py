@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.signal_checks import SignalChecks
-from agent.windows import Window
-from model.features import FrontEndConfig
+from model.features import FloatArray, FrontEndConfig
 
 #: Outside of these nothing is said about the device. The conditions that the built-in model was
 #: trained and calibrated under (model/augmentation) lie inside of them: noise at 10 dB SNR leaves
@@ -34,9 +33,9 @@ class SignalQuality:
         self._to_db = (10 if front_end.spectrum == "power" else 20) / np.log(10)
         self._counts = np.zeros((front_end.n_mels, _STEPS), np.int64)
 
-    def accept(self, window: Window) -> None:
-        """Take in a window."""
-        mels = window.features[:, self._first_mel :].astype(np.float64)
+    def accept(self, features: FloatArray) -> None:
+        """Take in a window, float32 ``(frames, 73)``."""
+        mels = features[:, self._first_mel :].astype(np.float64)
         if not self._logarithmic:
             mels = np.log(np.maximum(mels, 1e-10))
         steps = ((self._to_db * mels - _LOWEST_DB) / _STEP_DB).astype(np.int64)

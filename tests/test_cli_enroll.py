@@ -196,7 +196,7 @@ def test_warnings_are_kept(gallery: Path, tmp_path: Path) -> None:
     loud = np.clip(synthetic_speech(1.2, seed=5, sample_rate_hz=16_000) * 30, -1, 1)
     soundfile.write(tmp_path / "loud.wav", np.stack([loud, loud], axis=1), 16_000)
     run("enroll", "phone", tmp_path / "loud.wav")
-    warnings = {"narrowband", "multichannel", "clipping", "few-windows"}
+    warnings = {"narrowband", "multichannel", "clipping", "few-windows", "too-clipped"}
     assert set(answer("gallery", "show", "phone")["clips"][0]["warnings"]) == warnings
     assert set(answer("gallery", "list")["warnings"]) == warnings
 
@@ -356,3 +356,12 @@ def test_a_writer_waits_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pass
     with writing(tmp_path / "g"):
         pass
+
+
+def test_noise_is_enrolled_with_a_warning(tmp_path: Path) -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(4 * 32_000)
+    soundfile.write(tmp_path / "noise.wav", noise, 32_000)
+    arguments = ["enroll", "noise", str(tmp_path / "noise.wav"), "--gallery", str(tmp_path / "g")]
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    assert "too-noisy" in done.stdout

@@ -8,7 +8,6 @@ import scipy.signal
 
 from agent.signal_checks import WARNINGS, SignalChecks
 from agent.signal_quality import SignalQuality
-from agent.windows import Window
 from model.augmentation.bandwidth import Resampling
 from model.augmentation.noise import ColouredNoise
 from model.features import extract, windows_of
@@ -26,7 +25,7 @@ def outside(samples: np.ndarray) -> list[str]:
     checks, quality = SignalChecks(), SignalQuality(FRONT_END)
     checks.accept(samples.astype(np.float32))
     for window in windows_of(extract(samples.astype(np.float32), FRONT_END), 64):
-        quality.accept(Window(0, 0, 0, window))
+        quality.accept(window)
     return quality.outside(checks)
 
 
@@ -68,6 +67,6 @@ def test_overlap_of_windows_hardly_matters() -> None:
     for hop in (32, 128):
         quality = SignalQuality(FRONT_END)
         for window in windows_of(features, hop):
-            quality.accept(Window(0, 0, 0, window))
+            quality.accept(window)
         shares.append((quality.clear_bands, quality.sounding_bands))
     assert np.abs(np.subtract(*shares)).max() <= 2 / 34
