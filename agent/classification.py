@@ -12,11 +12,12 @@ import numpy as np
 from agent.known_devices import KnownDevices, built_in_devices
 from agent.known_devices import Source as DeviceSource
 from agent.pipeline import ScoredWindow, ScoringPipeline
+from agent.recording_checks import check_usable, recording_warnings
 from agent.signal_checks import SignalChecks
 from agent.signal_quality import SignalQuality
 from export.engine import Engine
 from model.audio import AudioFile
-from model.errors import AudioError, ModelError
+from model.errors import ModelError
 from model.mel import DoubleArray
 
 CLASSIFY_HOP_FRAMES = 64  #: half a window between windows of a file
@@ -186,31 +187,17 @@ def classify_audio(
             scored += _measured(pipeline.accept(block), quality)
         scored += _measured(pipeline.flush(), quality)
         info = audio.info
-    if info.duration_s == 0:
-        raise AudioError(f"{name}: holds no samples")
-    if not scored:
-        config = engine.metadata.front_end
-        shortest = config.samples_for(engine.metadata.window_frames) / config.sample_rate_hz
-        raise AudioError(
-            f"{name}: {info.duration_s:.2f} s is shorter than one window ({shortest:.2f} s)"
-        )
-    if checks.digital_silence:
-        raise AudioError(f"{name}: digital silence, every sample is zero")
+    check_usable(name, info, len(scored), checks, engine.metadata)
     posteriors = np.stack([window.log_posterior for window in scored])
-    embedding = np.mean([window.embedding for window in scored], axis=0)
+    embeddings = np.stack([window.embedding for window in scored])
+    embedding = embeddings.mean(axis=0)
     if not (np.isfinite(posteriors).all() and np.isfinite(embedding).all()):
         raise ModelError(f"{name}: the model gives values that are not numbers")
     ratios = known.log10_lr(embedding)
     posterior = known.clip_posterior(posteriors, embedding)
     candidates = rank(posterior, known.names, ratios, known.sources)
     best = known.names.index(candidates[0].device)
-    warnings = checks.warnings()
-    if pipeline.narrowband:
-        warnings.append("narrowband")
-    if info.channels > 1:
-        warnings.append("multichannel")
-    if len(scored) < 3:
-        warnings.append("few-windows")
+    warnings = recording_warnings(info, len(scored), checks, narrowband=pipeline.narrowband)
     # Only a model that was calibrated has a range to be out of.
     outside = [] if known.open_set is None else quality.outside(checks)
     score = candidates[0].log10_lr
@@ -219,7 +206,7 @@ def classify_audio(
         candidates=candidates,
         unknown=None if score is None else bool(outside) or known.is_unknown(score),
         abstained=tuple(outside),
-        window_scores=tuple(_answer(window, known, info.sample_rate_hz) for window in scored),
+        window_scores=_window_scores(scored, posteriors, embeddings, known, info.sample_rate_hz),
         windows=len(scored),
         agreeing=int((posteriors.argmax(axis=1) == best).sum()),
         duration_s=info.duration_s,
@@ -235,13 +222,23 @@ def _measured(windows: Iterable[ScoredWindow], quality: SignalQuality) -> list[S
     return kept
 
 
-def _answer(scored: ScoredWindow, known: KnownDevices, sample_rate_hz: int) -> WindowScore:
-    best = int(scored.log_posterior.argmax())
-    ratios = known.log10_lr(scored.embedding)
-    return WindowScore(
-        scored.window.start / sample_rate_hz,
-        scored.window.end / sample_rate_hz,
-        known.names[best],
-        float(np.exp(scored.log_posterior[best])),
-        None if ratios is None else float(ratios[best]),
+def _window_scores(
+    scored: list[ScoredWindow],
+    posteriors: DoubleArray,
+    embeddings: DoubleArray,
+    known: KnownDevices,
+    sample_rate_hz: int,
+) -> tuple[WindowScore, ...]:
+    """What every window says, taken alone; arrays as of ``scored``, a row a window."""
+    best = posteriors.argmax(axis=1)
+    ratios = known.log10_lr(embeddings)
+    return tuple(
+        WindowScore(
+            window.window.start / sample_rate_hz,
+            window.window.end / sample_rate_hz,
+            known.names[device],
+            float(np.exp(posteriors[row, device])),
+            None if ratios is None else float(ratios[row, device]),
+        )
+        for row, (window, device) in enumerate(zip(scored, best, strict=True))
     )

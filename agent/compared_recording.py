@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.classification import classify_audio
 from agent.enrolment import LONGEST_CLIP_S, enrol_clip, sha256_of_file
 from agent.gallery_view import clip_to_json
 from agent.report.file_facts import MeasuredFile, measure_file
 from agent.signal_checks import WARNINGS
+from agent.signal_quality import OUTSIDE
 from export.engine import Engine
 from model.enrolled_device import EnrolledClip
 from model.errors import AudioError
@@ -71,7 +71,7 @@ def read_recording(engine: Engine, path: Path) -> ComparedRecording:
     sha256 = sha256_of_file(path)
     clip = enrol_clip(engine, path, sha256)
     # `classify` says nothing about such recordings, so there is nothing to compare, either.
-    outside = classify_audio(engine, path, str(path)).abstained
+    outside = [code for code in clip.warnings if code in OUTSIDE]
     if outside:
         raise AudioError(f"{path}: {'; '.join(WARNINGS[code] for code in outside)}")
     measured = measure_file(path, str(path), engine.metadata.front_end)

@@ -160,14 +160,13 @@ class Demo:
         open_set = engine.metadata.open_set
         if open_set is None:
             raise ModelError("this model cannot tell that a device is unknown")
-        first = OTHERS_FROM
         front_end = engine.metadata.front_end
-        embeddings = np.empty((2, OTHERS, len(open_set.prototypes[0])))
+        embeddings = np.empty((2, OTHERS, open_set.prototypes.shape[1]))
         for number in range(OTHERS):
-            microphone = VirtualMicrophone.draw(first + number)
+            microphone = VirtualMicrophone.draw(OTHERS_FROM + number)
             for take in (0, 1):
-                sound = _voices(first + take * SOUNDS + number % SOUNDS, RATE_HZ)
-                rng = np.random.default_rng((first + number, take))
+                sound = _voices(OTHERS_FROM + take * SOUNDS + number % SOUNDS, RATE_HZ)
+                rng = np.random.default_rng((OTHERS_FROM + number, take))
                 samples = microphone.record(sound, RATE_HZ, rng)
                 embeddings[take, number] = embed(engine, extract(samples, front_end)).mean
         return adapted_open_set(open_set, *embeddings)

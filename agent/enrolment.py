@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from agent.classification import CLASSIFY_HOP_FRAMES
 from agent.pipeline import WINDOWS_PER_CALL
+from agent.recording_checks import check_usable, recording_warnings
 from agent.signal_checks import SignalChecks
 from agent.signal_quality import SignalQuality
 from export.engine import Engine
@@ -22,6 +22,7 @@ from model.embedding_scoring import ClipEmbedding, clip_embedding
 from model.enrolled_device import EnrolledClip, to_half
 from model.errors import AudioError, GalleryError, ModelError
 from model.features import FloatArray, FrontEnd, windows_of
+from model.files import file_sha256
 from model.gallery import Existing, Gallery
 from model.resample import Resampler
 
@@ -66,7 +67,7 @@ def enrol_clip(engine: Engine, path: Path, sha256: str) -> EnrolledClip:
         AudioError: not readable, empty, NaN, digital silence, or shorter than one window.
         ModelError: the model gives values that are not numbers.
     """
-    config, shown = engine.metadata.front_end, str(path)
+    config = engine.metadata.front_end
     checks, front_end = SignalChecks(), FrontEnd(config)
     frames: list[FloatArray] = []
     with AudioFile(path) as audio:
@@ -80,25 +81,12 @@ def enrol_clip(engine: Engine, path: Path, sha256: str) -> EnrolledClip:
                 break
         frames += [front_end.accept(resampler.flush()), front_end.flush()]
         info = audio.info
-    if info.duration_s == 0:
-        raise AudioError(f"{shown}: holds no samples")
     features = np.concatenate(frames)
-    if len(features) < engine.metadata.window_frames:
-        shortest = config.samples_for(engine.metadata.window_frames) / config.sample_rate_hz
-        raise AudioError(
-            f"{shown}: {info.duration_s:.2f} s is shorter than one window ({shortest:.2f} s)"
-        )
-    if checks.digital_silence:
-        raise AudioError(f"{shown}: digital silence, every sample is zero")
-    warnings = checks.warnings()
-    if resampler.narrowband:
-        warnings.append("narrowband")
-    if info.channels > 1:
-        warnings.append("multichannel")
-    if len(features) < engine.metadata.window_frames + 2 * CLASSIFY_HOP_FRAMES:
-        warnings.append("few-windows")
+    windows = windows_of(features, CLASSIFY_HOP_FRAMES, engine.metadata.window_frames)
+    check_usable(str(path), info, len(windows), checks, engine.metadata)
+    warnings = recording_warnings(info, len(windows), checks, narrowband=resampler.narrowband)
     quality = SignalQuality(config)
-    for window in windows_of(features, CLASSIFY_HOP_FRAMES, engine.metadata.window_frames):
+    for window in windows:
         quality.accept(window)
     warnings += quality.outside(checks)
     half = to_half(features)
@@ -121,14 +109,10 @@ def sha256_of_file(path: Path) -> str:
     """
     if not path.exists():
         raise AudioError(f"{path}: no such file")
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return file_sha256(path)
     except OSError as error:
         raise AudioError(f"{path}: {error.strerror or error}") from error
-    return digest.hexdigest()
 
 
 def _file_name(path: Path) -> str:

@@ -69,10 +69,10 @@ class KnownDevices:
         return clip_posterior(LN10 * ratios[None])
 
     def log10_lr(self, embedding: DoubleArray) -> DoubleArray | None:
-        """Calibrated log10 likelihood ratio of each device, float64 ``(devices,)``.
+        """Calibrated log10 likelihood ratio of each device, float64 ``(..., devices)``.
 
         Args:
-            embedding: float64 ``(dims,)``, mean over windows.
+            embedding: float64 ``(..., dims)``, of windows or means over them.
 
         Returns:
             ``None`` where the model cannot tell.

@@ -61,6 +61,11 @@ class SignalChecks:
         return self.peak == 0.0
 
     @property
+    def dc(self) -> float:
+        """Mean of the samples, full scale = 1."""
+        return self._sum / self._count if self._count else 0.0
+
+    @property
     def clipped_share(self) -> float:
         """Share of the samples at full scale, 0 to 1."""
         return self._clipped / self._count if self._count else 0.0

@@ -16,6 +16,9 @@ LARGEST_CLIPPED_SHARE = 0.05
 FEWEST_CLEAR, CLEAR_DB = 0.35, 16.0  #: share of bands; loud frames over quiet ones in a clear one
 FEWEST_SOUNDING, SOUNDING_DB = 0.45, 40.0  #: share of bands; below the loudest band, at most
 
+#: Codes out of ``agent.signal_checks.WARNINGS`` for what is outside.
+OUTSIDE = ("too-quiet", "too-clipped", "too-noisy", "too-narrow")
+
 _LOUD, _QUIET = 0.95, 0.10  #: quantiles of a band's level over time
 _LOWEST_DB, _STEP_DB, _STEPS = -120.0, 0.5, 400  #: levels are counted in steps
 
@@ -63,8 +66,7 @@ class SignalQuality:
         return float((loud > loud.max() - SOUNDING_DB).mean())
 
     def outside(self, checks: SignalChecks) -> list[str]:
-        """What puts the recording out of the calibrated range: codes out of
-        ``agent.signal_checks.WARNINGS``."""
+        """What puts the recording out of the calibrated range: codes out of :data:`OUTSIDE`."""
         found = []
         if checks.level_dbfs < LOWEST_LEVEL_DBFS:
             found.append("too-quiet")

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from model.augmentation.conditions import Condition
+from model.augmentation.conditions import Condition, kinds
 from model.corpus import Clip
 from model.evaluation import EVALUATION_HOP_FRAMES, Scorer
 from model.feature_copies import FeatureCopies
@@ -111,54 +110,49 @@ def pooled_conditions(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for name, counts in first["methods"].items()
         }
         rows.append({**first, "methods": methods})
-    kinds = {
-        "clean": rows[:1],
-        "seen": [row for row in rows[1:] if row["seen"]],
-        "unseen": [row for row in rows if not row["seen"]],
-    }
+    by_kind = kinds([row["seen"] for row in rows])
     means = {
         kind: {
             name: {
                 unit: float(
                     np.mean(
-                        [r["methods"][name][f"{unit}_right"] / r["methods"][name][unit] for r in of]
+                        [
+                            rows[k]["methods"][name][f"{unit}_right"]
+                            / rows[k]["methods"][name][unit]
+                            for k in of
+                        ]
                     )
                 )
                 for unit in ("windows", "clips")
             }
             for name in rows[0]["methods"]
         }
-        for kind, of in kinds.items()
-        if of
+        for kind, of in by_kind.items()
     }
     return {
         "conditions": rows,
         "condition_means": means,
-        "calibration": _calibration(folds, rows),
+        "calibration": _calibration(folds, by_kind),
     }
 
 
 def _calibration(
-    folds: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+    folds: Sequence[Mapping[str, Any]], by_kind: Mapping[str, Sequence[int]]
 ) -> dict[str, Any]:
     """Temperature from held-out clips, tested on the clips of the folds it was not fitted on."""
     posteriors = [np.array(fold["clip_posteriors"], np.float64) for fold in folds]
     truths = [np.array(fold["truth"], np.int64) for fold in folds]
-    seen = np.array([row["seen"] for row in rows])
+    seen = [*by_kind["clean"], *by_kind.get("seen", [])]
 
-    def pooled(which: Sequence[int], kept: npt.NDArray[np.bool_]) -> tuple[DoubleArray, Any]:
-        stacked = [posteriors[k][kept].reshape(-1, posteriors[k].shape[-1]) for k in which]
-        labels = [np.tile(truths[k], int(kept.sum())) for k in which]
+    def pooled(which: Sequence[int], kept: Sequence[int]) -> tuple[DoubleArray, Any]:
+        stacked = [posteriors[k][list(kept)].reshape(-1, posteriors[k].shape[-1]) for k in which]
+        labels = [np.tile(truths[k], len(kept)) for k in which]
         return np.concatenate(stacked), np.concatenate(labels)
 
     everything = list(range(len(folds)))
     temperature = fit_temperature(*pooled(everything, seen))
-    clean = np.arange(len(rows)) == 0
-    kinds = {"clean": clean, "seen": seen & ~clean, "unseen": ~seen}
     report: dict[str, Any] = {"temperature": temperature}
-    for kind, kept in kinds.items():
-        if not kept.any():
-            continue
+    for kind, kept in by_kind.items():
         before, after, labels = [], [], []
         for k in everything:
             others = [other for other in everything if other != k]

@@ -31,7 +31,7 @@ from model.files import replacing
 FORMAT = 1
 HALF_MAX = float(np.finfo(np.float16).max)
 
-Track = Callable[[Iterable[int], int], Iterable[int]]  #: wraps an iteration of known length
+Track = Callable[[Sequence[int]], Iterable[int]]  #: wraps an iteration, for progress
 
 
 class Variant(Protocol):
@@ -173,7 +173,7 @@ def make_feature_copies(
         frames = np.lib.format.open_memmap(
             temporary, "w+", np.float16, (int(starts[-1, -1]), front_end.n_features)
         )
-        order = track(range(len(jobs)), len(jobs)) if track else range(len(jobs))
+        order = track(range(len(jobs))) if track else range(len(jobs))
         # Fresh processes: a fork of one that has run torch's threads may hang.
         context = multiprocessing.get_context("spawn")
         with context.Pool(processes or os.cpu_count() or 1) as pool:

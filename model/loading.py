@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ def load_corpus(
     front_end: FrontEndConfig,
     *,
     on_skip: Callable[[AudioError], None] | None = None,
-    track: Callable[[Iterable[Clip]], Iterable[Clip]] = iter,
+    track: Callable[[Sequence[Clip]], Iterable[Clip]] = iter,
 ) -> LoadedCorpus:
     """Read every clip; one that cannot be read is left out and reported.
 

@@ -7,7 +7,6 @@ is an analogue minimum-phase filter, so a response is one curve at every sample 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import soxr
 from model.audio import AudioFile
 from model.checked_values import built
 from model.errors import AudioError, UsageError
+from model.files import file_sha256
 from model.filter_curves import (
     FLOOR_DB,
     Bell,
@@ -213,11 +213,6 @@ def response_from_dict(values: object) -> Response:
     if kind == MeasuredResponse.kind:
         return built(MeasuredResponse, parts)
     raise UsageError("response: kind must be parametric or measured")
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file, as hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read_taps(path: Path) -> tuple[Curve, int]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.augmentation.conditions import Condition
+from model.augmentation.conditions import Condition, kinds
 from model.condition_tests import ConditionTests
 from model.corpus import Clip, Corpus
 from model.detection_metrics import detection_figures, threshold_at_fpr
@@ -27,12 +27,13 @@ from model.errors import CorpusError
 from model.evaluation import EVALUATION_HOP_FRAMES
 from model.feature_copies import FeatureCopies
 from model.features import WINDOW_FRAMES, FrontEndConfig, windows_of
-from model.likelihood_ratio import fit_calibration, lr_bounds
+from model.likelihood_ratio import Calibration, fit_calibration, lr_bounds
 from model.likelihood_ratio_validation import lr_figures
 from model.mel import DoubleArray
 from model.network import DeviceNetwork
 from model.network_config import NetworkConfig
 from model.open_set import thinned
+from model.segment_windows import SegmentWindows
 from model.statistics_training import fit_linear
 from model.training_config import TrainingConfig
 from model.training_data import ClipData, label_clips, spread_windows
@@ -41,8 +42,6 @@ FALSE_ACCEPTANCE = 0.01  #: of strangers, that the threshold is chosen for
 STRANGERS_SHARE = 0.3  #: of the devices, in every draw
 FEWEST_DEVICES = 8
 FEWEST_STRANGERS = 2  #: of either half in a draw: two make a different-device trial
-
-Embed = Callable[[Clip, int], DoubleArray]  #: clip and condition to its embedding
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +69,7 @@ def embedding_network(
     clips: Sequence[Clip],
     features: dict[Clip, Any],
     copies: FeatureCopies | None,
-    speech: Sequence[ClipData],
+    speech: SegmentWindows | None,
     front_end: FrontEndConfig,
     config: TrainingConfig,
 ) -> DeviceNetwork:
@@ -79,7 +78,7 @@ def embedding_network(
     data = label_clips(clips, features, labels, copies)
     network = DeviceNetwork(NetworkConfig.for_profile("statistics", len(labels), front_end))
     network.fit_statistics(*spread_windows(data))
-    fit_linear(network, data, config, speech)
+    fit_linear(network, SegmentWindows.for_network(data, network.config), config, speech)
     return network.eval()
 
 
@@ -136,6 +135,8 @@ def run_trials(
             f"strangers need {FEWEST_DEVICES} devices and clips of two contents or more; "
             f"{corpus.name} has {len(devices)} and {len(groups)}"
         )
+    network_config = NetworkConfig.for_profile("statistics", len(devices), front_end)
+    further = SegmentWindows.for_network(speech, network_config) if speech else None
     by_condition: list[list[Trials]] = [[] for _ in tests.conditions]
     mixed = np.random.default_rng((config.seed, 4)).permutation(len(devices))
     first = {devices[i] for i in mixed[: len(devices) // 2]}
@@ -150,7 +151,7 @@ def run_trials(
         if len(known) < 2:  # nothing to tell apart
             continue
         fitted_on = [c for c in others if c.device in known]
-        network = embedding_network(fitted_on, features, copies, speech, front_end, config)
+        network = embedding_network(fitted_on, features, copies, further, front_end, config)
         enrolments = clip_embeddings(network, others, tests.copies, 0)
         for number, trials in enumerate(by_condition):
             questioned = clip_embeddings(network, tested, tests.copies, number)
@@ -227,16 +228,19 @@ def _report(
     n_known: int,
     has_speech: bool,
 ) -> dict[str, Any]:
-    seen = [k for k, condition in enumerate(conditions) if condition.seen]
-    kinds = {
-        "clean": [0],
-        "seen": [k for k in seen if k],
-        "unseen": [k for k in range(len(conditions)) if k not in seen],
-    }
     flat = {
-        kind: [trials for k in of for trials in by_condition[k]] for kind, of in kinds.items() if of
+        kind: [trials for k in of for trials in by_condition[k]]
+        for kind, of in kinds([condition.seen for condition in conditions]).items()
     }
     fitting = flat["clean"] + flat.get("seen", [])
+    # For the strangers of either half, chosen on those of the other.
+    thresholds = [
+        threshold_at_fpr(_pooled(fitting, "unknown", 1 - half), FALSE_ACCEPTANCE) for half in (0, 1)
+    ]
+    calibrations = [
+        fit_calibration(_pooled(fitting, "same", 1 - half), _pooled(fitting, "different", 1 - half))
+        for half in (0, 1)
+    ]
     report: dict[str, Any] = {
         "protocol": "strangers held out of the embedding, one content held out of all enrolments",
         "corpus": corpus.content_hash(),
@@ -245,13 +249,13 @@ def _report(
         "known_devices": n_known,
         "draws": n_draws,
         "speech": has_speech,
-        "kinds": {kind: _figures(trials, fitting) for kind, trials in flat.items()},
+        "kinds": {kind: _figures(trials, thresholds) for kind, trials in flat.items()},
         "conditions": [
             {
                 "name": condition.name,
                 "family": condition.family,
                 "seen": condition.seen,
-                **_figures(by_condition[k], fitting),
+                **_figures(by_condition[k], thresholds),
             }
             for k, condition in enumerate(conditions)
         ],
@@ -269,7 +273,7 @@ def _report(
         "false_acceptance": float((unknown > threshold).mean()),
         "true_acceptance": float((known > threshold).mean()),
     }
-    validation = [_validated(trials, fitting) for trials in (flat["clean"], fitting)]
+    validation = [_validated(trials, calibrations) for trials in (flat["clean"], fitting)]
     report["comparison"] = {
         name: lr_figures(*trials).to_dict()
         for name, trials in zip(("clean", "clean and seen"), validation, strict=True)
@@ -287,17 +291,17 @@ def _pooled(trials: Sequence[Trials], name: str, half: int | None = None) -> Dou
     return np.concatenate([getattr(part, name)[h] for part in trials for h in halves])
 
 
-def _figures(trials: Sequence[Trials], fitting: Sequence[Trials]) -> dict[str, Any]:
+def _figures(trials: Sequence[Trials], thresholds: Sequence[float]) -> dict[str, Any]:
     """Detection and enrolment figures, and rates at thresholds chosen on other strangers."""
     known = np.concatenate([part.known for part in trials])
     named = np.concatenate([part.named for part in trials])
     enrolled = np.concatenate([part.enrolled for part in trials])
     unknown = _pooled(trials, "unknown")
-    accepted, passed = [], []
-    for half in (0, 1):
-        threshold = threshold_at_fpr(_pooled(fitting, "unknown", 1 - half), FALSE_ACCEPTANCE)
-        accepted.append((known > threshold).mean())
-        passed.append((_pooled(trials, "unknown", half) > threshold).mean())
+    accepted = [(known > threshold).mean() for threshold in thresholds]
+    passed = [
+        (_pooled(trials, "unknown", half) > threshold).mean()
+        for half, threshold in enumerate(thresholds)
+    ]
     return {
         **detection_figures(known, unknown, FALSE_ACCEPTANCE, named).to_dict(),
         "known_named_right": float(named.mean()),
@@ -311,14 +315,11 @@ def _figures(trials: Sequence[Trials], fitting: Sequence[Trials]) -> dict[str, A
 
 
 def _validated(
-    trials: Sequence[Trials], fitting: Sequence[Trials]
+    trials: Sequence[Trials], calibrations: Sequence[Calibration]
 ) -> tuple[DoubleArray, DoubleArray]:
     """Log10 LRs of comparisons, each calibrated on the other half of the strangers."""
     same, different = [], []
-    for half in (0, 1):
-        calibration = fit_calibration(
-            _pooled(fitting, "same", 1 - half), _pooled(fitting, "different", 1 - half)
-        )
+    for half, calibration in enumerate(calibrations):
         same.append(calibration.log10_lr(_pooled(trials, "same", half)))
         different.append(calibration.log10_lr(_pooled(trials, "different", half)))
     return np.concatenate(same), np.concatenate(different)

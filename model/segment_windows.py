@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from model.features import WINDOW_FRAMES
+from model.network_config import NetworkConfig
 from model.training_data import ClipData
 
 IntArray = npt.NDArray[np.int64]
@@ -51,6 +52,11 @@ class SegmentWindows:
                     self._lengths[copy, device, slot] = len(frames)
                     position += len(frames)
         self._mels = torch.from_numpy(np.concatenate(parts))
+
+    @classmethod
+    def for_network(cls, clips: Sequence[ClipData], config: NetworkConfig) -> SegmentWindows:
+        """Of frames as a network takes them."""
+        return cls(clips, 3 * config.n_static)
 
     def draw(
         self, copies: IntArray, devices: IntArray, pieces: int, rng: np.random.Generator

@@ -5,8 +5,6 @@ The recurrent layers are not run, so that a hundred thousand windows take half a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,7 +14,6 @@ from model.network import DeviceNetwork
 from model.response_curves import response_curves
 from model.segment_windows import SegmentWindows
 from model.training_config import TrainingConfig
-from model.training_data import ClipData
 
 RATE = 5e-3  #: peak learning rate
 BATCH = 512  #: windows a step
@@ -29,12 +26,12 @@ SPEECH_SHARE = 0.4  #: of the virtual devices that stand on further speech, wher
 _CHUNK = 1000
 
 
-def train_head(network: DeviceNetwork, clips: Sequence[ClipData], config: TrainingConfig) -> float:
+def train_head(network: DeviceNetwork, windows: SegmentWindows, config: TrainingConfig) -> float:
     """Train MLP and softmax on the statistics alone, by cross entropy.
 
     Args:
         network: with fitted statistics; without a statistics branch nothing happens.
-        clips: what to draw from.
+        windows: what to draw from.
         config: ``warm_up_steps``, ``splice``, ``weight_decay``, ``label_smoothing``, ``seed``.
 
     Returns:
@@ -43,7 +40,6 @@ def train_head(network: DeviceNetwork, clips: Sequence[ClipData], config: Traini
     if network.statistics is None or not config.warm_up_steps:
         return 0.0
     rng = np.random.default_rng((config.seed, 1))
-    windows = SegmentWindows(clips, 3 * network.config.n_static)
     network.train()
     head = [*network.mlp.parameters(), *network.mlp_norm.parameters()]
     head += network.classifier.parameters()
@@ -72,9 +68,9 @@ def train_head(network: DeviceNetwork, clips: Sequence[ClipData], config: Traini
 @torch.no_grad()
 def fit_linear(
     network: DeviceNetwork,
-    clips: Sequence[ClipData],
+    windows: SegmentWindows,
     config: TrainingConfig,
-    speech: Sequence[ClipData] = (),
+    further: SegmentWindows | None = None,
 ) -> None:
     """Measure the discriminants, on real and on virtual devices, and the linear scores.
 
@@ -83,14 +79,12 @@ def fit_linear(
 
     Args:
         network: of the ``statistics`` profile, with a trained head: the scores add to it.
-        clips: what to draw from.
+        windows: what to draw from.
         config: ``virtual_devices``, ``seed``.
-        speech: recordings by one further device, many voices and words, that virtual devices are
+        further: recordings by one further device, many voices and words, that virtual devices are
             made from as well; all labels 0.
     """
     rng = np.random.default_rng((config.seed, 2))
-    windows = SegmentWindows(clips, 3 * network.config.n_static)
-    further = SegmentWindows(speech, 3 * network.config.n_static) if speech else None
     n_real, n_virtual = windows.n_devices, config.virtual_devices
     real = np.arange(REAL_WINDOWS) % n_real
     values: list[Tensor] = []

@@ -29,6 +29,7 @@ from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig
 from model.files import replacing
 from model.network import DeviceNetwork
 from model.network_config import NetworkConfig
+from model.segment_windows import SegmentWindows
 from model.split import Split
 from model.statistics_training import fit_linear, train_head
 from model.training_config import TrainingConfig
@@ -228,12 +229,16 @@ def train(
         windows, targets = spread_windows(train_clips)
         network.fit_statistics(windows, targets)
         del windows, targets
-        last_loss = train_head(network, train_clips, config)
-        if network_config.profile == "statistics":  # and that is all there is to train
-            fit_linear(network, train_clips, config, speech)
-            if console is not None:
-                console.print(f"{config.warm_up_steps} steps: loss {last_loss:.4f}")
-            return Trained(network.eval(), tuple(labels), 0, False, {})
+        if network.statistics is not None:
+            drawn = SegmentWindows.for_network(train_clips, network_config)
+            last_loss = train_head(network, drawn, config)
+            if network_config.profile == "statistics":  # and that is all there is to train
+                further = SegmentWindows.for_network(speech, network_config) if speech else None
+                fit_linear(network, drawn, config, further)
+                if console is not None:
+                    console.print(f"{config.warm_up_steps} steps: loss {last_loss:.4f}")
+                return Trained(network.eval(), tuple(labels), 0, False, {})
+            del drawn
     module = DeviceModule(network, config)
     watched = "val_loss" if validation_clips else None
     checkpoint = ModelCheckpoint(

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,8 @@ import scipy.signal
 import soundfile
 import soxr
 
+from model.augmentation.augmentation import fitted
+from model.augmentation.codec import SNDFILE, coded, nearest_rate
 from model.checked_values import built, checked
 from model.errors import DevrecError, UsageError
 from model.filter_curves import Curve, LowPass, minimum_phase_taps
@@ -36,13 +37,6 @@ Samples = npt.NDArray[np.float32]
 CodecName = Literal["mp3", "vorbis", "opus"]
 
 NOISE_CORNER_HZ = 20.0  #: below which coloured noise is flat
-
-#: libsndfile's container and subtype, and the rates that the codec takes (any if none are named).
-_CODECS: dict[str, tuple[str, str, tuple[int, ...]]] = {
-    "mp3": ("MP3", "MPEG_LAYER_III", (8_000, 16_000, 22_050, 32_000, 44_100, 48_000)),
-    "vorbis": ("OGG", "VORBIS", ()),
-    "opus": ("OGG", "OPUS", (8_000, 12_000, 16_000, 24_000, 48_000)),
-}
 
 
 @dataclass(frozen=True)
@@ -129,8 +123,9 @@ class Codec:
     quality: float = 0.5
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or self.name not in _CODECS:
-            raise UsageError(f"Codec: name must be one of {', '.join(_CODECS)}, not {self.name!r}")
+        names = get_args(CodecName)
+        if not isinstance(self.name, str) or self.name not in names:
+            raise UsageError(f"Codec: name must be one of {', '.join(names)}, not {self.name!r}")
         checked(self, quality=(0, 1))
 
 
@@ -348,26 +343,16 @@ def _realised(
 
 
 def _through_codec(samples: Samples, sample_rate_hz: int, codec: Codec) -> Samples:
-    container, subtype, rates_hz = _CODECS[codec.name]
-    enough = [rate for rate in rates_hz if rate >= sample_rate_hz]
-    rate = min(enough, default=max(rates_hz)) if rates_hz else sample_rate_hz
+    form = SNDFILE[codec.name]
+    # Vorbis takes any rate.
+    vorbis = codec.name == "vorbis"
+    rate = sample_rate_hz if vorbis else nearest_rate(form.rates_hz, sample_rate_hz)
     fed = samples if rate == sample_rate_hz else soxr.resample(samples, sample_rate_hz, rate)
-    file = io.BytesIO()
     level = min(1 - codec.quality, 0.999)  # libsndfile refuses 1 for MP3
     try:
-        with soundfile.SoundFile(
-            file, "w", rate, 1, subtype, format=container, compression_level=level
-        ) as sink:
-            # libsndfile's Vorbis encoder overflows the stack on very long writes.
-            for start in range(0, len(fed), rate):
-                sink.write(fed[start : start + rate])
-        file.seek(0)
-        back, back_rate = soundfile.read(file, dtype="float32")
+        back, back_rate = coded(fed, rate, form, level)
     except (soundfile.SoundFileError, ValueError) as error:
         raise DevrecError(f"libsndfile cannot write {codec.name} here: {error}") from error
     if back_rate != sample_rate_hz:
         back = soxr.resample(back, back_rate, sample_rate_hz)
-    whole = np.zeros(len(samples), np.float32)
-    n_back = min(len(back), len(samples))
-    whole[:n_back] = back[:n_back]
-    return whole
+    return fitted(back, len(samples))

@@ -207,7 +207,7 @@ from model.corpus import read_corpus
 from model.feature_copies import Original, make_feature_copies
 from model.features import FrontEndConfig
 
-def track(order, n):
+def track(order):
     for index in order:
         if index == 2:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -243,7 +243,7 @@ def test_killed_half_way_nothing_is_taken_for_whole(
 def test_interrupted_half_way_leaves_nothing(
     corpus: Corpus, tmp_path: Path, made: list[str]
 ) -> None:
-    def track(order: Iterator[int], n: int) -> Iterator[int]:
+    def track(order: Iterator[int]) -> Iterator[int]:
         for index in order:
             if index == 5:
                 raise KeyboardInterrupt

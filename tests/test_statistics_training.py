@@ -232,6 +232,10 @@ def network_for(profile: str, clips: list[ClipData]) -> DeviceNetwork:
     return network
 
 
+def drawn_from(clips: list[ClipData]) -> SegmentWindows:
+    return SegmentWindows(clips, first_mel=39)
+
+
 @torch.no_grad()
 def scored(network: DeviceNetwork, clips: list[ClipData]) -> tuple[np.ndarray, np.ndarray, float]:
     """Logits, embeddings and accuracy of windows."""
@@ -246,11 +250,11 @@ def test_the_statistics_profile_learns_simulated_devices(task: Task) -> None:
     before = scored(network, task.test)
     assert before[2] < 0.6
     assert not before[1].any()  # the embedding is measured, not trained
-    loss = train_head(network, task.train, QUICK)
+    loss = train_head(network, drawn_from(task.train), QUICK)
     assert 0 < loss < 0.8
     head, _, accuracy = scored(network, task.test)
     assert accuracy >= 0.9
-    fit_linear(network, task.train, QUICK)
+    fit_linear(network, drawn_from(task.train), QUICK)
     logits, _, accuracy = scored(network, task.test)
     assert accuracy >= 0.95
     assert not np.allclose(logits, head)
@@ -271,8 +275,8 @@ def test_training_again_gives_the_same_network(task: Task) -> None:
     answers = []
     for _ in range(2):
         network = network_for("statistics", task.train)
-        train_head(network, task.train, QUICK.with_changes(warm_up_steps=5))
-        fit_linear(network, task.train, QUICK)
+        train_head(network, drawn_from(task.train), QUICK.with_changes(warm_up_steps=5))
+        fit_linear(network, drawn_from(task.train), QUICK)
         answers.append(scored(network, task.test))
     np.testing.assert_allclose(answers[0][0], answers[1][0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(answers[0][1], answers[1][1], rtol=1e-4, atol=1e-4)
@@ -284,8 +288,8 @@ def test_two_devices_with_one_short_clip_each(task: Task) -> None:
         network_for("statistics", single)
     clips = [ClipData(k, task.train[k].features[: WINDOW_FRAMES + 8]) for k in range(2)]
     network = network_for("statistics", clips)
-    train_head(network, clips, QUICK.with_changes(warm_up_steps=20))
-    fit_linear(network, clips, QUICK)
+    train_head(network, drawn_from(clips), QUICK.with_changes(warm_up_steps=20))
+    fit_linear(network, drawn_from(clips), QUICK)
     logits, embeddings, accuracy = scored(network, clips)
     assert logits.shape == (2, 2)
     assert np.isfinite(logits).all()
@@ -296,9 +300,9 @@ def test_two_devices_with_one_short_clip_each(task: Task) -> None:
 @pytest.mark.parametrize("profile", ["statistics", "hybrid"])
 def test_from_mels_is_the_network_without_its_sequence(profile: str, task: Task) -> None:
     network = network_for(profile, task.train)
-    train_head(network, task.train, QUICK.with_changes(warm_up_steps=5))
+    train_head(network, drawn_from(task.train), QUICK.with_changes(warm_up_steps=5))
     if profile == "statistics":
-        fit_linear(network, task.train, QUICK)
+        fit_linear(network, drawn_from(task.train), QUICK)
     network.eval()
     windows = torch.from_numpy(np.array(windows_of(task.test[0].features, 64)))
     with torch.no_grad():
@@ -317,7 +321,10 @@ def test_nothing_to_train(task: Task) -> None:
     for profile, steps in (("paper", 5), ("statistics", 0)):
         network = network_for(profile, task.train)
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        assert train_head(network, task.train, QUICK.with_changes(warm_up_steps=steps)) == 0.0
+        assert (
+            train_head(network, drawn_from(task.train), QUICK.with_changes(warm_up_steps=steps))
+            == 0.0
+        )
         for name, value in network.state_dict().items():
             torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
@@ -345,7 +352,7 @@ def test_virtual_devices_stand_on_clips_and_on_further_speech(
     speech = [ClipData(0, task.test[0].features, [task.test[1].features])]
     for further, from_speech in (([], 0), (speech, 24 * 10)):
         drawn.clear()
-        fit_linear(network, task.train, QUICK, further)
+        fit_linear(network, drawn_from(task.train), QUICK, drawn_from(further) if further else None)
         values, owner, n_real = fitted.pop()
         assert n_real == 5
         assert values.shape == (len(owner), 4 * 34)
@@ -354,5 +361,7 @@ def test_virtual_devices_stand_on_clips_and_on_further_speech(
         assert counts[:5].tolist() == [200] * 5
         assert counts[5:].tolist() == [10] * 60
         assert sum(len(devices) for n, devices in drawn if n == 1) == from_speech
-    fit_linear(network, task.train, QUICK.with_changes(virtual_devices=0), speech)
+    fit_linear(
+        network, drawn_from(task.train), QUICK.with_changes(virtual_devices=0), drawn_from(speech)
+    )
     assert fitted.pop()[1].max() == 4

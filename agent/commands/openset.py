@@ -53,7 +53,7 @@ def openset(
         options.make_speech(speech, front_end, config, run_dir / "speech", progress),
         tests,
         draws,
-        track=options.progress_over(progress, "holding devices out"),
+        track=options.progress(progress, "holding devices out"),
     )
     with replacing(output) as temporary:
         temporary.write_text(json.dumps(report, ensure_ascii=False, indent=1))

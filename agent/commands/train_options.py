@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
     from model.condition_tests import ConditionTests
     from model.corpus import Corpus
-    from model.feature_copies import FeatureCopies, Track
+    from model.feature_copies import FeatureCopies
     from model.features import FrontEndConfig
     from model.loading import LoadedCorpus
     from model.network_config import Profile
     from model.training_config import TrainingConfig
     from model.training_data import ClipData
+
+T = TypeVar("T")
 
 CorpusArgument = Annotated[
     Path,
@@ -141,8 +143,6 @@ def load(path: Path, front_end: FrontEndConfig, console: Console) -> LoadedCorpu
     Raises:
         CorpusError: not a corpus, or a device has no readable clip.
     """
-    from rich.progress import track
-
     from model.corpus import read_corpus
     from model.loading import load_corpus
 
@@ -151,14 +151,7 @@ def load(path: Path, front_end: FrontEndConfig, console: Console) -> LoadedCorpu
         corpus,
         front_end,
         on_skip=lambda error: console.print(f"left out: {error}", markup=False),
-        track=lambda clips: track(
-            clips,
-            "reading",
-            total=len(corpus.clips),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        ),
+        track=progress(console, "reading"),
     )
 
 
@@ -222,21 +215,10 @@ def make_tests(
     return ConditionTests(known, copies)
 
 
-def progress_over(
-    console: Console, doing: str
-) -> Callable[[Sequence[tuple[int, str]]], Iterable[tuple[int, str]]]:
-    """As :func:`progress`, over a sequence."""
+def progress(console: Console, doing: str) -> Callable[[Sequence[T]], Iterable[T]]:
+    """A progress bar on a terminal over what is iterated, nothing elsewhere."""
     from rich.progress import track
 
     return lambda items: track(
         items, doing, console=console, transient=True, disable=not console.is_terminal
-    )
-
-
-def progress(console: Console, doing: str) -> Track:
-    """A progress bar on a terminal, nothing elsewhere."""
-    from rich.progress import track
-
-    return lambda order, n: track(
-        order, doing, total=n, console=console, transient=True, disable=not console.is_terminal
     )

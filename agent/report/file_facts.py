@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import numpy as np
 import soundfile
 
 from agent.report.spectra import FileSpectra, SpectraMeter, bandwidth_hz, varying_up_to_hz
-from agent.signal_checks import FULL_SCALE, SignalChecks
+from agent.signal_checks import SignalChecks
 from model.audio import AudioFile
 from model.errors import AudioError
 from model.features import FrontEndConfig
+from model.files import file_sha256
 
 #: Bits of the sample formats that say so; of compressed ones there is no such number.
 BITS = {
@@ -30,7 +30,6 @@ BITS = {
     "ALAC_24": 24,
     "ALAC_32": 32,
 }
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -98,17 +97,13 @@ def measure_file(source: Path | bytes, name: str, front_end: FrontEndConfig) -> 
             frame of the model.
     """
     checks = SignalChecks()
-    total, clipped = 0.0, 0
     with AudioFile(source, name) as audio:
         meter = SpectraMeter(audio.sample_rate_hz, front_end)
         for block in audio.blocks():
             checks.accept(block)
             meter.accept(block)
-            total += float(block.sum(dtype=np.float64))
-            clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
         info = audio.info
-        count = audio.samples_read
-    if not count:
+    if not audio.samples_read:
         raise AudioError(f"{name}: holds no samples")
     try:
         spectra = meter.finish()
@@ -137,8 +132,8 @@ def measure_file(source: Path | bytes, name: str, front_end: FrontEndConfig) -> 
             duration_s=info.duration_s,
             level_dbfs=checks.level_dbfs,
             peak_dbfs=20 * math.log10(checks.peak) if checks.peak > 0 else -math.inf,
-            dc=total / count,
-            clipped_share=clipped / count,
+            dc=checks.dc,
+            clipped_share=checks.clipped_share,
             bandwidth_hz=bandwidth,
             varying_up_to_hz=varying,
         ),
@@ -150,10 +145,6 @@ def _file_identity(source: Path | bytes) -> tuple[int, str, datetime | None]:
     """Size in bytes, sha256 and modification time."""
     if isinstance(source, bytes):
         return len(source), hashlib.sha256(source).hexdigest(), None
-    digest, size = hashlib.sha256(), 0
-    with source.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    modified = datetime.fromtimestamp(source.stat().st_mtime, timezone.utc)
-    return size, digest.hexdigest(), modified
+    status = source.stat()
+    modified = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+    return status.st_size, file_sha256(source), modified

@@ -61,6 +61,37 @@ def nearest_rate(rates_hz: tuple[int, ...], wanted_hz: int) -> int:
     return min(enough) if enough else max(rates_hz)
 
 
+def coded(
+    samples: Samples, rate_hz: int, form: SndfileFormat, compression_level: float | None
+) -> tuple[Samples, int]:
+    """Encode and decode in memory, as libsndfile does it.
+
+    Args:
+        samples: float32, 1-D.
+        rate_hz: their rate, one that the codec takes.
+        form: the codec.
+        compression_level: libsndfile's, 0 to 1; its own if none.
+
+    Returns:
+        float32, perhaps of another length and rate, and that rate.
+
+    Raises:
+        soundfile.SoundFileError: libsndfile cannot write that.
+    """
+    file = io.BytesIO()
+    with soundfile.SoundFile(
+        *(file, "w", rate_hz, 1, form.subtype),
+        format=form.container,
+        compression_level=compression_level,
+    ) as sink:
+        # libsndfile's Vorbis encoder overflows the stack on very long writes.
+        for start in range(0, len(samples), rate_hz):
+            sink.write(samples[start : start + rate_hz])
+    file.seek(0)
+    back, decoded_rate = soundfile.read(file, dtype="float32")
+    return back, int(decoded_rate)
+
+
 def through_sndfile(
     samples: Samples, sample_rate_hz: int, codec: str, rate_hz: int | None, quality: float
 ) -> Samples:
@@ -81,17 +112,9 @@ def through_sndfile(
     there = soxr.resample(samples, sample_rate_hz, rate) if rate != sample_rate_hz else samples
     # Resampling overshoots, and beyond full scale libsndfile's G.711, GSM and ADPCM give garbage.
     there = np.clip(there, -1, 1)
-    file = io.BytesIO()
     # libsndfile refuses the very ends of the scale for some codecs.
     level = float(np.clip(1 - quality, 0.01, 0.99)) if form.has_quality else None
-    with soundfile.SoundFile(
-        file, "w", rate, 1, form.subtype, format=form.container, compression_level=level
-    ) as sink:
-        # libsndfile's Vorbis encoder overflows the stack on very long writes.
-        for start in range(0, len(there), rate):
-            sink.write(there[start : start + rate])
-    file.seek(0)
-    back, decoded_rate = soundfile.read(file, dtype="float32")
+    back, decoded_rate = coded(there, rate, form, level)
     if decoded_rate != sample_rate_hz:
         back = soxr.resample(back, decoded_rate, sample_rate_hz)
     return fitted(np.clip(back, -1, 1), len(samples))

@@ -8,7 +8,7 @@ knows nothing of are called *unseen*.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +118,20 @@ _ALL: tuple[Condition, ...] = (
     Condition("crackle", "crackle", False, Crackle()),
     Condition("noise suppression", "noise suppression", False, SpectralSubtraction()),
 )
+
+
+def kinds(seen: Sequence[bool]) -> dict[str, list[int]]:
+    """Numbers of the conditions of each kind that there is: ``clean``, ``seen``, ``unseen``.
+
+    Args:
+        seen: whether each condition is; the first one is the clip as it is.
+    """
+    found = {
+        "clean": [0],
+        "seen": [k for k, known in enumerate(seen) if known and k],
+        "unseen": [k for k, known in enumerate(seen) if not known],
+    }
+    return {kind: numbers for kind, numbers in found.items() if numbers}
 
 
 def conditions() -> Iterator[Condition]:
