@@ -67,6 +67,9 @@ def cosine_scores(prototypes: DoubleArray, questioned: DoubleArray) -> DoubleArr
 
 
 def _unit(vectors: DoubleArray) -> DoubleArray:
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: DoubleArray = vectors / np.where(length > 0, length, 1.0)
+    # By the largest value first: squares of tiny ones are zero.
+    largest = np.abs(vectors).max(axis=-1, keepdims=True, initial=0.0)
+    scaled = vectors / np.where(largest > 0, largest, 1.0)
+    length = np.linalg.norm(scaled, axis=-1, keepdims=True)
+    unit: DoubleArray = scaled / np.where(length > 0, length, 1.0)
     return unit
