@@ -18,6 +18,7 @@ from agent.signal_quality import SignalQuality
 from export.engine import Engine
 from model.audio import AudioFile
 from model.errors import ModelError
+from model.likelihood_ratio import LrBounds
 from model.mel import DoubleArray
 
 CLASSIFY_HOP_FRAMES = 64  #: half a window between windows of a file
@@ -69,6 +70,8 @@ class Classification:
         unknown: whether the best candidate is not named: its likelihood ratio does not pass the
             threshold, or the recording is out of the range that was calibrated; ``None``: the
             model cannot tell.
+        threshold: log10 LR that the best candidate must exceed to be named; ``None``: it always is.
+        bounds: of its log10 LR.
         abstained: warnings for which nothing is said about the device at all.
         window_scores: every window's own answer.
         windows: windows behind the answer.
@@ -81,6 +84,8 @@ class Classification:
     file: str
     candidates: tuple[Candidate, ...]
     unknown: bool | None
+    threshold: float | None
+    bounds: LrBounds | None
     abstained: tuple[str, ...]
     window_scores: tuple[WindowScore, ...]
     windows: int
@@ -106,6 +111,7 @@ class Classification:
             "device": self.device,
             "unknown": self.unknown,
             "score": None if self.best.log10_lr is None else round(self.best.log10_lr, 3),
+            "threshold": None if self.threshold is None else round(self.threshold, 3),
             "nearest": self.best.device,
             "probability": round(self.best.probability, 6),
             "abstained": list(self.abstained),
@@ -197,14 +203,25 @@ def classify_audio(
     posterior = known.clip_posterior(posteriors, embedding)
     candidates = rank(posterior, known.names, ratios, known.sources)
     best = known.names.index(candidates[0].device)
-    warnings = recording_warnings(info, len(scored), checks, narrowband=pipeline.narrowband)
+    warnings = recording_warnings(
+        info,
+        len(scored),
+        checks,
+        narrowband=pipeline.narrowband,
+        another_kind=known.open_set is not None and known.open_set.is_another_kind(embedding),
+    )
     # Only a model that was calibrated has a range to be out of.
     outside = [] if known.open_set is None else quality.outside(checks)
-    score = candidates[0].log10_lr
+    score, thresholds = candidates[0].log10_lr, known.thresholds(embedding)
+    threshold = None if thresholds is None else float(thresholds[best])
     return Classification(
         file=name,
         candidates=candidates,
-        unknown=None if score is None else bool(outside) or known.is_unknown(score),
+        unknown=(
+            None if score is None or threshold is None else bool(outside) or score <= threshold
+        ),
+        threshold=threshold,
+        bounds=known.bounds(best, embedding),
         abstained=tuple(outside),
         window_scores=_window_scores(scored, posteriors, embeddings, known, info.sample_rate_hz),
         windows=len(scored),

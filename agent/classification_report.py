@@ -54,9 +54,14 @@ def classified_file(
             known_devices=len(known.names),
             windows=result.windows,
             windows_agreeing=result.agreeing,
-            threshold_log10_lr=None if open_set is None else open_set.threshold,
-            false_acceptance=None if open_set is None else open_set.false_acceptance,
-            bounds=None if open_set is None else open_set.bounds,
+            threshold_log10_lr=result.threshold,
+            # The other thresholds were not chosen by recordings, but by comparisons.
+            false_acceptance=(
+                open_set.false_acceptance
+                if open_set is not None and result.threshold == open_set.threshold
+                else None
+            ),
+            bounds=result.bounds,
             outside=tuple(WARNINGS[code] for code in result.abstained),
         ),
         candidates=candidates,

@@ -15,24 +15,23 @@ from agent.report.content import (
 from agent.report.model_facts import how_made
 from export.engine import Engine
 from model.errors import UsageError
-from model.open_set import OpenSet
 
 
 def comparison_report(
-    comparison: Comparison, open_set: OpenSet, model: ModelFacts, engine: Engine
+    comparison: Comparison, model: ModelFacts, engine: Engine
 ) -> ComparisonReport:
     """What the page shows.
 
     Args:
         comparison: of files.
-        open_set: that made the likelihood ratio.
         model: the model card in short.
         engine: what ran the model.
 
     Raises:
         UsageError: a recording of which there is no audio.
     """
-    shown = len(open_set.same), len(open_set.different)
+    same, different = comparison.trials
+    shown = len(same), len(different)
     figures, data = comparison.figures, comparison.validation
     if shown != (figures.n_same, figures.n_different):
         data += (
@@ -54,7 +53,7 @@ def comparison_report(
         ),
         model=model,
         made=how_made(engine),
-        validation=Validation(open_set.same, open_set.different, figures, data),
+        validation=Validation(same, different, figures, data),
         warnings=tuple(caution.words for caution in comparison.cautions),
         notes=comparison_limits(comparison),
     )

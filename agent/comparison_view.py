@@ -17,6 +17,7 @@ from agent.comparison_words import (
     figures_words,
     meaning,
     propositions,
+    score_words,
 )
 from agent.report.number_words import NOTHING, log10_lr, number, visible
 from model.likelihood_ratio import verbal
@@ -63,7 +64,7 @@ def _answer(comparison: Comparison) -> Panel:
     for name, cell in (
         ("log10 LR", Text(value, "bold")),
         ("supported", Text(bounds_words(comparison))),
-        ("score", Text(f"{number(comparison.score, 3)} (cosine of the embeddings)")),
+        ("score", Text(f"{number(comparison.score, 3)} ({score_words(comparison)})")),
         ("first", Text(visible(first))),
         ("second", Text(second)),
     ):

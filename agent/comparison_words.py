@@ -17,6 +17,13 @@ OTHER_PLACES = (
     "the case is like the validation is for the examiner to judge."
 )
 
+#: Why a validation with simulated recordings is not enough.
+SIMULATED_ONLY = (
+    "The validation is of simulated recordings alone: real rooms and devices differ from them in "
+    "ways that nobody has measured here. For a case it must be done anew with real recordings like "
+    "those of the case."
+)
+
 
 def propositions(comparison: Comparison) -> tuple[str, str]:
     """The two that are compared: the same device, and another one."""
@@ -61,9 +68,16 @@ def figures_words(comparison: Comparison) -> str:
     )
 
 
+def score_words(comparison: Comparison) -> str:
+    """What the score is."""
+    if comparison.another_kind:
+        return "cosine of the embeddings, less what recordings of other kinds have in common"
+    return "cosine of the embeddings"
+
+
 def comparison_limits(comparison: Comparison) -> tuple[str, ...]:
     """What this comparison may go beyond its validation in."""
-    limits = [OTHER_PLACES]
+    limits = [SIMULATED_ONLY if comparison.another_kind else OTHER_PLACES]
     count = len(comparison.references)
     if count > 1:
         limits.append(

@@ -158,8 +158,10 @@ class Demo:
             ModelError: the model cannot tell that a device is unknown.
         """
         open_set = engine.metadata.open_set
-        if open_set is None:
-            raise ModelError("this model cannot tell that a device is unknown")
+        if open_set is None or open_set.other_domains is None:
+            raise ModelError(
+                "this model has no scores for simulated recordings (train --openset with --speech)"
+            )
         front_end = engine.metadata.front_end
         embeddings = np.empty((2, OTHERS, open_set.prototypes.shape[1]))
         for number in range(OTHERS):

@@ -84,7 +84,15 @@ def enrol_clip(engine: Engine, path: Path, sha256: str) -> EnrolledClip:
     features = np.concatenate(frames)
     windows = windows_of(features, CLASSIFY_HOP_FRAMES, engine.metadata.window_frames)
     check_usable(str(path), info, len(windows), checks, engine.metadata)
-    warnings = recording_warnings(info, len(windows), checks, narrowband=resampler.narrowband)
+    embedding = embed(engine, features)
+    open_set = engine.metadata.open_set
+    warnings = recording_warnings(
+        info,
+        len(windows),
+        checks,
+        narrowband=resampler.narrowband,
+        another_kind=open_set is not None and open_set.is_another_kind(embedding.mean),
+    )
     quality = SignalQuality(config)
     for window in windows:
         quality.accept(window)
@@ -96,7 +104,7 @@ def enrol_clip(engine: Engine, path: Path, sha256: str) -> EnrolledClip:
         duration_s=min(info.duration_s, LONGEST_CLIP_S),
         sample_rate_hz=info.sample_rate_hz,
         warnings=tuple(warnings),
-        embedding=embed(engine, features),
+        embedding=embedding,
         load_features=lambda: half,
     )
 

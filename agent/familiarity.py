@@ -55,4 +55,7 @@ class Familiarity:
     def is_stranger(self, device: int) -> bool:
         """Whether what is remembered is not of this device."""
         ratio = self.log10_lr(device)
-        return ratio is not None and self._known.is_unknown(ratio)
+        if ratio is None or self._sum is None:
+            return False
+        thresholds = self._known.thresholds(self._sum / self._weight)
+        return thresholds is not None and bool(ratio <= thresholds[device])

@@ -12,6 +12,7 @@ from export.engine import Engine, Scores
 from model.embedding_scoring import prototype
 from model.errors import GalleryError, ModelError, UsageError
 from model.gallery import Gallery
+from model.likelihood_ratio import LrBounds
 from model.mel import DoubleArray
 from model.open_set import OpenSet
 from model.posterior import clip_posterior, log_posterior
@@ -81,9 +82,18 @@ class KnownDevices:
             return None
         return self.open_set.log10_lr(self.prototypes, embedding)
 
-    def is_unknown(self, log10_lr: float) -> bool:
-        """Whether a likelihood ratio is too low for the device to be named."""
-        return self.open_set is not None and log10_lr <= self.open_set.threshold
+    def thresholds(self, embedding: DoubleArray) -> DoubleArray | None:
+        """Log10 LR that each device must exceed to be named; as :meth:`log10_lr`."""
+        if self.open_set is None or self.prototypes is None:
+            return None
+        return self.open_set.thresholds(self.prototypes, embedding)
+
+    def bounds(self, device: int, embedding: DoubleArray) -> LrBounds | None:
+        """Bounds of the log10 LR of a device and a clip, float64 ``(dims,)``."""
+        if self.open_set is None or self.prototypes is None:
+            return None
+        share = self.open_set.other_share(self.prototypes[device : device + 1], embedding)
+        return self.open_set.bounds_at(float(share[0]))
 
 
 def built_in_devices(engine: Engine) -> KnownDevices:

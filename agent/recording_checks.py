@@ -38,9 +38,22 @@ def check_usable(
 
 
 def recording_warnings(
-    info: AudioInfo, windows: int, checks: SignalChecks, *, narrowband: bool
+    info: AudioInfo,
+    windows: int,
+    checks: SignalChecks,
+    *,
+    narrowband: bool,
+    another_kind: bool,
 ) -> list[str]:
-    """Codes out of ``agent.signal_checks.WARNINGS``, those of :mod:`agent.signal_quality` apart."""
+    """Codes out of ``agent.signal_checks.WARNINGS``, those of :mod:`agent.signal_quality` apart.
+
+    Args:
+        info: of the whole file.
+        windows: that it gave.
+        checks: of its samples.
+        narrowband: whether its rate is below the model's.
+        another_kind: whether it is unlike the recordings of the model's corpus.
+    """
     warnings = checks.warnings()
     if narrowband:
         warnings.append("narrowband")
@@ -48,4 +61,6 @@ def recording_warnings(
         warnings.append("multichannel")
     if windows < FEW_WINDOWS:
         warnings.append("few-windows")
+    if another_kind:
+        warnings.append("another-kind")
     return warnings

@@ -18,6 +18,7 @@ WARNINGS = {
     "quiet": f"very quiet (below {QUIET_DBFS:.0f} dBFS)",
     "multichannel": "several channels: only the first was used",
     "few-windows": "short: fewer than three windows",
+    "another-kind": "unlike the recordings that the model was made with",
     "too-quiet": "too quiet to say anything about the device",
     "too-clipped": "too much of it clipped to say anything about the device",
     "too-noisy": "loud and quiet hardly differ: too noisy to say anything about the device",

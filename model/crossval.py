@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from model.augmentation.recipe import recipe
 from model.baselines.logmel_lda import LogMelLDA
 from model.baselines.trivial import nearest_mean_accuracy
 from model.condition_tests import ConditionTests, pooled_conditions
@@ -92,7 +93,9 @@ def leave_groups_out(
                 "front_end": front_end.to_dict(),
                 "network": make_network(len(labels)).to_dict(),
                 "corpus": corpus.content_hash(),
-                "conditions": [condition.name for condition in tests.conditions] if tests else [],
+                # With all their strengths: they are changed more often than their names.
+                "conditions": [repr(condition) for condition in tests.conditions] if tests else [],
+                "recipe": repr(recipe(config.augment)),
             }
         )
     )

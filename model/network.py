@@ -58,7 +58,9 @@ class DeviceNetwork(nn.Module):
             self.statistics = StatisticsPool(config.n_mels, config.statistics_noise)
         self.mlp_norm: nn.Module = nn.BatchNorm1d(config.mlp_dim)
         if self.statistics is not None and config.profile == "statistics":
-            self.discriminants = Discriminants(self.statistics.n_statistics, config.n_discriminants)
+            self.discriminants = Discriminants(
+                self.statistics.n_statistics, config.n_discriminants, config.n_robust
+            )
             self.linear_scores = LinearScores(self.statistics.n_statistics, config.n_devices)
             self.hidden = nn.Linear(self.statistics.n_statistics, config.hidden_dim)
             self.hidden_norm = nn.BatchNorm1d(config.hidden_dim)

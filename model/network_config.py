@@ -37,7 +37,9 @@ class NetworkConfig:
         feed_forward: hidden units of the encoder's feed-forward half.
         token_dim: size of a time token (``hybrid`` only).
         hidden_dim: units between the statistics and the MLP (``statistics`` only).
-        n_discriminants: size of the embedding of the ``statistics`` profile.
+        n_discriminants: values of the embedding of the ``statistics`` profile that are fitted on
+            the corpus.
+        n_robust: values of it behind those that are fitted on many simulated domains.
         mlp_dim: units of the MLP; its output is the embedding of ``hybrid`` and ``paper``.
         dropout: dropout rate in encoders and before the softmax.
         sequence_dropout: share of training windows whose sequence branch (ConvLSTM to encoders) is
@@ -62,6 +64,7 @@ class NetworkConfig:
     token_dim: int = 64
     hidden_dim: int = 256
     n_discriminants: int = 40
+    n_robust: int = 60
     mlp_dim: int = 128
     dropout: float = 0.3
     sequence_dropout: float = 0.5
@@ -76,7 +79,9 @@ class NetworkConfig:
     @property
     def embedding_dim(self) -> int:
         """Size of the embedding."""
-        return self.n_discriminants if self.profile == "statistics" else self.mlp_dim
+        if self.profile == "statistics":
+            return self.n_discriminants + self.n_robust
+        return self.mlp_dim
 
     @property
     def positions(self) -> tuple[int, int]:

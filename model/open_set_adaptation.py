@@ -1,8 +1,7 @@
-"""Another kind of recordings than the model was made with: its own centre and calibration (numpy).
+"""A calibration of one's own for one kind of recordings: one room, one set of voices (numpy).
 
-What all recordings of a kind have in common (one room, one language, one simulator) makes all their
-embeddings alike, and different devices seem to be the same one. Two recordings each of some devices
-of that kind show what is common; what is left after taking it away is calibrated anew.
+What likelihood ratios are worth depends on how alike all recordings of a kind are. Two recordings
+each of some devices of that kind show it.
 """
 
 from __future__ import annotations
@@ -11,14 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.detection_metrics import threshold_at_fpr
-from model.embedding_scoring import cosine_scores
-from model.likelihood_ratio import fit_calibration, lr_bounds
 from model.mel import DoubleArray
 from model.open_set import OpenSet
+from model.other_domains import FALSE_ACCEPTANCE, OtherDomains
 
 FEWEST_DEVICES = 8
-FALSE_ACCEPTANCE = 0.01  #: of comparisons with another device, that the threshold is chosen for
 
 
 def adapted_open_set(open_set: OpenSet, first: DoubleArray, second: DoubleArray) -> OpenSet:
@@ -33,25 +29,25 @@ def adapted_open_set(open_set: OpenSet, first: DoubleArray, second: DoubleArray)
         second: likewise of another recording each, of other words.
 
     Raises:
-        ValueError: fewer than 8 devices, or shapes that differ.
+        ValueError: fewer than 8 devices, shapes that differ, or a model without scores for other
+            kinds of recordings.
     """
     if first.shape != second.shape or len(first) < FEWEST_DEVICES:
         raise ValueError(f"two recordings each of {FEWEST_DEVICES} devices or more, please")
-    centre: DoubleArray = np.concatenate([first, second]).mean(axis=0)
-    scores = cosine_scores(first - centre, second - centre)
+    if open_set.other_domains is None:
+        raise ValueError("the model has no scores for other kinds of recordings")
+    cohort = open_set.other_domains.cohort
+    scores = cohort.scores(first, second)
     own = np.eye(len(first), dtype=bool)
-    same, different = scores[own], scores[~own]
-    calibration = fit_calibration(same, different)
-    same_lr, different_lr = calibration.log10_lr(same), calibration.log10_lr(different)
+    other = OtherDomains.calibrated(cohort, scores[own], scores[~own], always=True)
     return replace(
         open_set,
-        calibration=calibration,
-        bounds=lr_bounds(same_lr, different_lr),
-        threshold=threshold_at_fpr(different_lr, FALSE_ACCEPTANCE),
+        bounds=other.bounds,
+        threshold=other.threshold,
         false_acceptance=FALSE_ACCEPTANCE,
         known_devices=1,
-        same=np.sort(same_lr),
-        different=np.sort(different_lr),
+        same=other.same,
+        different=other.different,
         evidence={},
-        centre=centre,
+        other_domains=other,
     )

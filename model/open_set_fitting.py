@@ -79,6 +79,7 @@ def open_set_from(
         },
         "speech": openset["speech"],
         "comparison": openset["comparison"],
+        "other_domains": openset["other_domains"],
     }
     if crossval is not None:
         evidence["condition_means"] = crossval["condition_means"]

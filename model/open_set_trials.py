@@ -4,9 +4,8 @@ In every draw some devices are strangers: the embedding is fitted on the others 
 of a draw one content (clip number, session) is tested, and the embedding and all enrolments are of
 the other contents: no trial compares a clip with one of the same words.
 
-The devices fall into two halves, the same in all draws. The strangers of one half serve to
-calibrate the scores and to choose the threshold, those of the other to test both, and the other way
-round: no figure is of devices that its threshold was chosen on.
+The devices fall into two halves, the same in all draws: what is chosen on the strangers of one is
+tested on those of the other (:mod:`model.open_set_report`).
 """
 
 from __future__ import annotations
@@ -18,51 +17,46 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.augmentation.conditions import Condition, kinds
 from model.condition_tests import ConditionTests
 from model.corpus import Clip, Corpus
-from model.detection_metrics import detection_figures, threshold_at_fpr
-from model.embedding_scoring import cosine_scores
+from model.domain_training import Mels, fit_other_domains, recording_embeddings
 from model.errors import CorpusError
 from model.evaluation import EVALUATION_HOP_FRAMES
 from model.feature_copies import FeatureCopies
 from model.features import WINDOW_FRAMES, FrontEndConfig, windows_of
-from model.likelihood_ratio import Calibration, fit_calibration, lr_bounds
-from model.likelihood_ratio_validation import lr_figures
 from model.mel import DoubleArray
 from model.network import DeviceNetwork
 from model.network_config import NetworkConfig
-from model.open_set import thinned
+from model.open_set_report import Elsewhere, open_set_report
 from model.segment_windows import SegmentWindows
 from model.statistics_training import fit_linear
 from model.training_config import TrainingConfig
 from model.training_data import ClipData, label_clips, spread_windows
+from model.trial_pairs import PairScores, Trials, prototypes_of
 
-FALSE_ACCEPTANCE = 0.01  #: of strangers, that the threshold is chosen for
 STRANGERS_SHARE = 0.3  #: of the devices, in every draw
 FEWEST_DEVICES = 8
 FEWEST_STRANGERS = 2  #: of either half in a draw: two make a different-device trial
 
 
 @dataclass(frozen=True, eq=False)
-class Trials:
-    """Scores of one draw and fold under one condition; cosines.
+class FurtherSpeech:
+    """What speech of other voices gives: virtual devices, and simulated domains.
 
     Attributes:
-        known: ``(n,)``, best score of each clip by a known device.
-        named: bool ``(n,)``, whether the best device is the right one.
-        unknown: two arrays ``(m,)``, best score of each clip by a stranger, a half each.
-        enrolled: bool ``(k,)``, whether a stranger enrolled from one clip was named among them all.
-        same: two arrays, scores of clip pairs by one stranger, a half of the strangers each.
-        different: likewise by two strangers of a half.
+        clips: see :func:`model.statistics_training.fit_linear`; none to test with.
+        first: recordings of domains, see :func:`model.domain_training.fit_other_domains`.
+        second: likewise.
+        test: of further domains, devices and voices, float16 ``(domains, devices, 2, frames,
+            bands)``.
+        measured: whether the devices of ``test`` have measured responses.
     """
 
-    known: DoubleArray
-    named: np.ndarray
-    unknown: tuple[DoubleArray, DoubleArray]
-    enrolled: np.ndarray
-    same: tuple[DoubleArray, DoubleArray]
-    different: tuple[DoubleArray, DoubleArray]
+    clips: Sequence[ClipData]
+    first: Mels
+    second: Mels
+    test: Mels
+    measured: bool
 
 
 def embedding_network(
@@ -101,7 +95,7 @@ def run_trials(
     front_end: FrontEndConfig,
     config: TrainingConfig,
     copies: FeatureCopies | None,
-    speech: Sequence[ClipData],
+    speech: FurtherSpeech | None,
     tests: ConditionTests,
     n_draws: int,
     track: Callable[[Sequence[tuple[int, str]]], Any] = iter,
@@ -115,14 +109,13 @@ def run_trials(
         front_end: config of the features.
         config: ``virtual_devices`` and ``seed``.
         copies: augmented copies to fit on.
-        speech: see :func:`model.statistics_training.fit_linear`.
+        speech: for virtual devices and other domains.
         tests: every clip under the conditions to test; the first is the clip as it is.
         n_draws: draws of strangers.
         track: shows progress over (draw, group).
 
     Returns:
-        JSON-ready: figures per kind of condition (clean, seen, unseen) and per condition, the
-        calibration and threshold to ship, and validation trials.
+        JSON-ready: see :func:`model.open_set_report.open_set_report`.
 
     Raises:
         CorpusError: fewer than 8 devices or 2 groups, or devices without clips to compare.
@@ -136,8 +129,11 @@ def run_trials(
             f"{corpus.name} has {len(devices)} and {len(groups)}"
         )
     network_config = NetworkConfig.for_profile("statistics", len(devices), front_end)
-    further = SegmentWindows.for_network(speech, network_config) if speech else None
+    further = None
+    if speech is not None and speech.clips:
+        further = SegmentWindows.for_network(speech.clips, network_config)
     by_condition: list[list[Trials]] = [[] for _ in tests.conditions]
+    elsewhere: list[Elsewhere] = []
     mixed = np.random.default_rng((config.seed, 4)).permutation(len(devices))
     first = {devices[i] for i in mixed[: len(devices) // 2]}
     n_strangers = max(2 * FEWEST_STRANGERS, round(STRANGERS_SHARE * len(devices)))
@@ -152,13 +148,37 @@ def run_trials(
             continue
         fitted_on = [c for c in others if c.device in known]
         network = embedding_network(fitted_on, features, copies, further, front_end, config)
-        enrolments = clip_embeddings(network, others, tests.copies, 0)
+        domains = None
+        if speech is not None:
+            domains = fit_other_domains(network, speech.first, speech.second)
+        owners = [clip.device for clip in others]
+        enrolments = (
+            clip_embeddings(network, others, tests.copies, 0),
+            owners,
+            [clip.group for clip in others],
+        )
+        if speech is not None and domains is not None:
+            own = prototypes_of(enrolments[0], owners, known)
+            recorded = recording_embeddings(network, speech.test)
+            pairs = [PairScores.of(d[:, 0], d[:, 1], own, domains) for d in recorded]
+            elsewhere.append(Elsewhere(pairs, domains.threshold))
+        asked = [clip.device for clip in tested]
         for number, trials in enumerate(by_condition):
-            questioned = clip_embeddings(network, tested, tests.copies, number)
-            trials.append(_trials(known, halves, others, enrolments, tested, questioned))
+            questioned = clip_embeddings(network, tested, tests.copies, number), asked
+            trials.append(Trials.of(known, halves, enrolments, questioned, domains))
     _check_trials(by_condition[0], corpus.name)
-    n_known = len(devices) - n_strangers
-    return _report(tests.conditions, by_condition, corpus, n_draws, n_known, bool(speech))
+    report = {
+        "protocol": "strangers held out of the embedding, one content held out of all enrolments",
+        "corpus": corpus.content_hash(),
+        "corpus_name": corpus.name,
+        "devices": len(corpus.devices),
+        "known_devices": len(devices) - n_strangers,
+        "draws": n_draws,
+        "speech": speech is not None,
+        "settings": {"config": config.to_dict(), "front_end": front_end.to_dict()},
+    }
+    measured = speech is not None and speech.measured
+    return {**report, **open_set_report(tests.conditions, by_condition, elsewhere, measured)}
 
 
 def _drawn(
@@ -179,147 +199,3 @@ def _check_trials(trials: Sequence[Trials], name: str) -> None:
     counts = [sum(len(getattr(t, kind)[half]) for t in trials) for kind in kinds for half in (0, 1)]
     if not all(counts) or not sum(len(t.known) for t in trials):
         raise CorpusError(f"{name}: too few devices have clips of two contents or more")
-
-
-def _trials(
-    known: Sequence[str],
-    halves: tuple[Sequence[str], Sequence[str]],
-    others: Sequence[Clip],
-    enrolments: DoubleArray,
-    tested: Sequence[Clip],
-    questioned: DoubleArray,
-) -> Trials:
-    owner = np.array([clip.device for clip in others])
-    asked = np.array([clip.device for clip in tested])
-    prototypes = np.stack([enrolments[owner == device].mean(axis=0) for device in known])
-    of_known = np.isin(asked, known)
-    scores = cosine_scores(prototypes, questioned)
-    named = np.array(known)[scores.argmax(axis=1)] == asked
-    strangers = [*halves[0], *halves[1]]
-    pairs = cosine_scores(enrolments, questioned)  # (tested, others)
-    same_device = asked[:, None] == owner[None]
-    enrolled = []
-    for group in sorted({clip.group for clip in others}):
-        of_group = np.array([clip.group == group for clip in others]) & np.isin(owner, strangers)
-        if len(set(owner[of_group])) < len(strangers):
-            continue
-        for i in np.flatnonzero(np.isin(asked, strangers)):
-            best = np.flatnonzero(of_group)[pairs[i, of_group].argmax()]
-            enrolled.append(owner[best] == asked[i])
-
-    def within(half: Sequence[str]) -> np.ndarray:
-        return np.isin(asked, half)[:, None] & np.isin(owner, half)[None]
-
-    return Trials(
-        known=scores.max(axis=1)[of_known],
-        named=named[of_known],
-        unknown=tuple(scores.max(axis=1)[np.isin(asked, half)] for half in halves),
-        enrolled=np.array(enrolled, bool),
-        same=tuple(pairs[same_device & within(half)] for half in halves),
-        different=tuple(pairs[~same_device & within(half)] for half in halves),
-    )
-
-
-def _report(
-    conditions: Sequence[Condition],
-    by_condition: Sequence[Sequence[Trials]],
-    corpus: Corpus,
-    n_draws: int,
-    n_known: int,
-    has_speech: bool,
-) -> dict[str, Any]:
-    flat = {
-        kind: [trials for k in of for trials in by_condition[k]]
-        for kind, of in kinds([condition.seen for condition in conditions]).items()
-    }
-    fitting = flat["clean"] + flat.get("seen", [])
-    # For the strangers of either half, chosen on those of the other.
-    thresholds = [
-        threshold_at_fpr(_pooled(fitting, "unknown", 1 - half), FALSE_ACCEPTANCE) for half in (0, 1)
-    ]
-    calibrations = [
-        fit_calibration(_pooled(fitting, "same", 1 - half), _pooled(fitting, "different", 1 - half))
-        for half in (0, 1)
-    ]
-    report: dict[str, Any] = {
-        "protocol": "strangers held out of the embedding, one content held out of all enrolments",
-        "corpus": corpus.content_hash(),
-        "corpus_name": corpus.name,
-        "devices": len(corpus.devices),
-        "known_devices": n_known,
-        "draws": n_draws,
-        "speech": has_speech,
-        "kinds": {kind: _figures(trials, thresholds) for kind, trials in flat.items()},
-        "conditions": [
-            {
-                "name": condition.name,
-                "family": condition.family,
-                "seen": condition.seen,
-                **_figures(by_condition[k], thresholds),
-            }
-            for k, condition in enumerate(conditions)
-        ],
-    }
-    same, different = _pooled(fitting, "same"), _pooled(fitting, "different")
-    calibration = fit_calibration(same, different)
-    unknown = calibration.log10_lr(_pooled(fitting, "unknown"))
-    known = calibration.log10_lr(np.concatenate([trials.known for trials in fitting]))
-    threshold = threshold_at_fpr(unknown, FALSE_ACCEPTANCE)
-    same_lr, different_lr = calibration.log10_lr(same), calibration.log10_lr(different)
-    report["shipped"] = {
-        "calibration": calibration.to_dict(),
-        "bounds": lr_bounds(same_lr, different_lr).to_dict(),
-        "threshold": threshold,
-        "false_acceptance": float((unknown > threshold).mean()),
-        "true_acceptance": float((known > threshold).mean()),
-    }
-    validation = [_validated(trials, calibrations) for trials in (flat["clean"], fitting)]
-    report["comparison"] = {
-        name: lr_figures(*trials).to_dict()
-        for name, trials in zip(("clean", "clean and seen"), validation, strict=True)
-    }
-    report["validation"] = {
-        name: thinned(np.sort(trials)).round(3).tolist()
-        for name, trials in zip(("same", "different"), validation[1], strict=True)
-    }
-    return report
-
-
-def _pooled(trials: Sequence[Trials], name: str, half: int | None = None) -> DoubleArray:
-    """Scores of a kind over draws, folds and conditions; of one half of the devices or of both."""
-    halves = (0, 1) if half is None else (half,)
-    return np.concatenate([getattr(part, name)[h] for part in trials for h in halves])
-
-
-def _figures(trials: Sequence[Trials], thresholds: Sequence[float]) -> dict[str, Any]:
-    """Detection and enrolment figures, and rates at thresholds chosen on other strangers."""
-    known = np.concatenate([part.known for part in trials])
-    named = np.concatenate([part.named for part in trials])
-    enrolled = np.concatenate([part.enrolled for part in trials])
-    unknown = _pooled(trials, "unknown")
-    accepted = [(known > threshold).mean() for threshold in thresholds]
-    passed = [
-        (_pooled(trials, "unknown", half) > threshold).mean()
-        for half, threshold in enumerate(thresholds)
-    ]
-    return {
-        **detection_figures(known, unknown, FALSE_ACCEPTANCE, named).to_dict(),
-        "known_named_right": float(named.mean()),
-        "enrolled_named_right": float(enrolled.mean()) if len(enrolled) else None,
-        "enrolment_trials": len(enrolled),
-        "at_threshold_of_other_strangers": {
-            "known_accepted": float(np.mean(accepted)),
-            "unknown_accepted": float(np.mean(passed)),
-        },
-    }
-
-
-def _validated(
-    trials: Sequence[Trials], calibrations: Sequence[Calibration]
-) -> tuple[DoubleArray, DoubleArray]:
-    """Log10 LRs of comparisons, each calibrated on the other half of the strangers."""
-    same, different = [], []
-    for half, calibration in enumerate(calibrations):
-        same.append(calibration.log10_lr(_pooled(trials, "same", half)))
-        different.append(calibration.log10_lr(_pooled(trials, "different", half)))
-    return np.concatenate(same), np.concatenate(different)

@@ -21,7 +21,7 @@ PIECES = (2, 4, 8)  #: that a spliced window is put together from
 REAL_WINDOWS = 30_000  #: of the devices of the corpus, for the discriminants
 VIRTUAL_WINDOWS = 40  #: of each virtual device
 REAL_WEIGHT = 5.0  #: how many virtual devices a real one counts for
-LINEAR_SHARE = 0.2  #: of the linear log posteriors in the logits
+LINEAR_SHARE = 0.45  #: of the linear log posteriors in the logits
 SPEECH_SHARE = 0.4  #: of the virtual devices that stand on further speech, where there is any
 _CHUNK = 1000
 

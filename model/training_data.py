@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -145,10 +146,15 @@ def label_clips(
     ]
 
 
-def speech_clips(copies: FeatureCopies) -> list[ClipData]:
-    """Recordings of further speech, all by one device; those of at least a window."""
+def speech_clips(copies: FeatureCopies, files: Container[Path] | None = None) -> list[ClipData]:
+    """Recordings of further speech, all by one device; those of at least a window.
+
+    Args:
+        copies: of all recordings.
+        files: those to take; all without.
+    """
     return [
         ClipData(0, copies.features(0, clip), copies.of(clip))
         for clip in copies.clips
-        if len(copies.features(0, clip)) >= WINDOW_FRAMES
+        if (files is None or clip.path in files) and len(copies.features(0, clip)) >= WINDOW_FRAMES
     ]

@@ -14,6 +14,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor, nn
 
 from model.errors import CorpusError
+from model.mel import DoubleArray
 from model.network_config import SOFTNESS, STATISTICS_CLIP, VARIANCE_FLOOR
 
 
@@ -140,20 +141,23 @@ class StatisticsPool(nn.Module):
 class Discriminants(nn.Module):
     """Linear discriminants of a window's statistics: the embedding of the ``statistics`` profile.
 
-    Fisher's discriminants (linear discriminant analysis), measured once. The variance within
-    devices is 1 in every direction, so that the cosine of two embeddings is a fair measure.
+    Fisher's discriminants (linear discriminant analysis), measured once: some on the devices of the
+    corpus and virtual ones made of them, and behind these some on many simulated domains, zero
+    without any. The variance within devices is 1 in every direction, so that the cosine of two
+    embeddings is a fair measure.
     """
 
     centre: Tensor
     projection: Tensor
 
-    def __init__(self, n_statistics: int, n_discriminants: int) -> None:
+    def __init__(self, n_statistics: int, n_discriminants: int, n_robust: int) -> None:
         super().__init__()
+        self.n_discriminants = n_discriminants
         self.register_buffer("centre", torch.zeros(n_statistics))
-        self.register_buffer("projection", torch.zeros(n_statistics, n_discriminants))
+        self.register_buffer("projection", torch.zeros(n_statistics, n_discriminants + n_robust))
 
     def fit(self, statistics: Tensor, labels: Tensor, n_real: int, real_weight: float) -> None:
-        """Measure the discriminants.
+        """Measure the discriminants of the corpus.
 
         Args:
             statistics: ``(n, n_statistics)``, of windows of real and of virtual devices.
@@ -164,24 +168,47 @@ class Discriminants(nn.Module):
         values, owner = statistics.double().numpy(), labels.numpy()
         means = np.stack([values[owner == device].mean(axis=0) for device in np.unique(owner)])
         _, index = np.unique(owner, return_inverse=True)
-        deviation = values - means[index]
-        scale = deviation.std(axis=0) + 1e-9
-        # Shrunk by the Ledoit-Wolf rule: directions without evidence must not look like a device.
-        shrunk, _ = ledoit_wolf(deviation / scale, assume_centered=True)
-        within = shrunk * np.outer(scale, scale)
+        within = shrunk_covariance(values - means[index])
         centre = means[:n_real].mean(axis=0)
         weight = np.where(np.arange(len(means)) < n_real, real_weight, 1.0)[:, None]
         between = (weight * (means - centre)).T @ (means - centre) / weight.sum()
-        kept = self.projection.shape[1]
-        _, directions = scipy.linalg.eigh(
-            between, within, subset_by_index=(len(scale) - kept, len(scale) - 1)
-        )
         self.centre.copy_(torch.from_numpy(centre))
-        self.projection.copy_(torch.from_numpy(directions[:, ::-1].copy()))
+        own = self.projection[:, : self.n_discriminants]
+        own.copy_(torch.from_numpy(_leading(between, within, own.shape[1])))
+
+    def fit_robust(self, between: DoubleArray, within: DoubleArray) -> None:
+        """Measure the discriminants of many domains; the centre stays that of the corpus.
+
+        Args:
+            between: float64 ``(n_statistics, n_statistics)``, covariance between devices of a
+                domain.
+            within: likewise of what varies with the words and voices.
+        """
+        robust = self.projection[:, self.n_discriminants :]
+        robust.copy_(torch.from_numpy(_leading(between, within, robust.shape[1])))
 
     def forward(self, statistics: Tensor) -> Tensor:
-        """``(B, n_statistics)`` to ``(B, n_discriminants)``."""
+        """``(B, n_statistics)`` to ``(B, n_discriminants + n_robust)``."""
         return (statistics - self.centre) @ self.projection
+
+
+def shrunk_covariance(deviations: DoubleArray) -> DoubleArray:
+    """Covariance of ``(n, k)`` deviations from means, ``(k, k)``.
+
+    Shrunk by the Ledoit-Wolf rule: directions without evidence must not look like a device.
+    """
+    scale = deviations.std(axis=0) + 1e-9
+    shrunk, _ = ledoit_wolf(deviations / scale, assume_centered=True)
+    covariance: DoubleArray = shrunk * np.outer(scale, scale)
+    return covariance
+
+
+def _leading(between: DoubleArray, within: DoubleArray, n: int) -> DoubleArray:
+    """The ``n`` directions with the most variance between over that within, ``(k, n)``."""
+    k = len(within)
+    _, directions = scipy.linalg.eigh(between, within, subset_by_index=(k - n, k - 1))
+    leading: DoubleArray = directions[:, ::-1].copy()
+    return leading
 
 
 class LinearScores(nn.Module):

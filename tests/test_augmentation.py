@@ -22,7 +22,7 @@ from model.augmentation.denoising import SpectralSubtraction
 from model.augmentation.gaps import Gaps
 from model.augmentation.level import AutomaticGain, Clipping, Gain
 from model.augmentation.noise import Babble, ColouredNoise, Crackle, MainsHum, coloured_noise
-from model.augmentation.recipe import AUGMENTATIONS, recipe
+from model.augmentation.recipe import AUGMENTATIONS, FFMPEG_CODECS, check_names, recipe
 from model.augmentation.reverberation import Reverberation, room_response
 from model.errors import DevrecError, MissingDependencyError, UsageError
 from tests.simulated import RATE_HZ, speech_like
@@ -161,6 +161,56 @@ def test_recipe() -> None:
     assert recipe(["codec", "noise"]).steps == [AUGMENTATIONS["noise"], AUGMENTATIONS["codec"]]
     with pytest.raises(UsageError, match="unknown augmentation none, nose; there are: reverb"):
         recipe(["nose", "noise", "none"])
+
+
+@pytest.fixture
+def all_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ffmpeg that has them all."""
+    encoders = frozenset(encoder for encoder, _, _ in FFMPEG.values())
+    monkeypatch.setattr(codecs, "ffmpeg_encoders", lambda: encoders)
+
+
+def codecs_in(names: list[str]) -> set[str]:
+    """Codecs of a recipe."""
+    steps = [step for _, step in recipe(names).steps]
+    return {name for step in steps if isinstance(step, Codec) for name in step.names}
+
+
+@pytest.mark.usefixtures("all_encoders")
+def test_codecs_of_ffmpeg_are_for_those_who_name_them() -> None:
+    assert not codecs_in(["all"]) & set(FFMPEG)
+    assert not codecs_in(list(AUGMENTATIONS)) & set(FFMPEG)
+    for name, step in FFMPEG_CODECS.items():
+        assert recipe([name]).steps == [step]
+        assert recipe([name, "all"]).steps == [*AUGMENTATIONS.values(), step]
+        assert recipe([name, "gaps", "noise"]).steps == [
+            AUGMENTATIONS["noise"], AUGMENTATIONS["gaps"], step
+        ]  # fmt: skip
+        assert set(step[1].names) <= set(FFMPEG)
+    both = recipe(["calls", "all", "aac"])
+    assert both.steps == [*AUGMENTATIONS.values(), *FFMPEG_CODECS.values()]
+    with pytest.raises(UsageError, match=r"there are: .*gaps, aac, calls, all$"):
+        recipe(["nose"])
+
+
+@pytest.mark.parametrize(
+    ("there", "names", "absent"),
+    [
+        ((), ["aac"], "aac"),
+        (("aac",), ["all", "calls", "aac"], "amr-nb, amr-wb, g722, speex"),
+        (("aac", "g722", "libspeex"), ["calls"], "amr-nb, amr-wb"),
+    ],
+)
+def test_without_its_encoder_an_augmentation_is_refused(
+    there: tuple[str, ...], names: list[str], absent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codecs, "ffmpeg_encoders", lambda: frozenset(there))
+    for refused in (check_names, recipe):
+        with pytest.raises(MissingDependencyError, match=f"augmentation with {absent} needs an ff"):
+            refused(names)
+    check_names(["all", "telephone", "codec"])
+    if "aac" in there:
+        assert codecs_in(["aac"]) == {"aac"}
 
 
 @settings(max_examples=30)

@@ -27,6 +27,7 @@ from agent.comparison_report import comparison_report
 from agent.comparison_validation import validation_figures, validation_words
 from agent.comparison_view import show_comparison
 from agent.comparison_words import bounds_words, meaning, propositions
+from agent.enrolment import enrol_clip
 from agent.report.number_words import MINUS
 from export.engine_loading import load_engine
 from model.builtin import BUILTIN_MODEL
@@ -53,7 +54,7 @@ def open_set(**evidence: Any) -> OpenSet:
     return OpenSet(
         prototypes=np.eye(8),
         spectra=np.zeros((8, 34)),
-        calibration=Calibration((SLOPE,), OFFSET),
+        calibration=Calibration((SLOPE, 0.0), OFFSET),
         bounds=LrBounds(-2.5, 3.0),
         threshold=2.0,
         false_acceptance=0.01,
@@ -255,11 +256,17 @@ def answer(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
 def test_json(clips: Path) -> None:
     asked, known = clips / "v1_3s.wav", clips / "v1_4s.wav"
     told = answer(asked, known)
-    calibration = load_engine(BUILTIN_MODEL).metadata.open_set
-    assert calibration is not None
-    expected = float(calibration.calibration.log10_lr([told["score"]])[0])
-    assert told["unlimited_log10_lr"] == pytest.approx(expected, abs=0.01)
-    assert told["bounds"] == calibration.bounds.to_dict()
+    engine = load_engine(BUILTIN_MODEL)
+    found = engine.metadata.open_set
+    assert found is not None
+    one, other = (enrol_clip(engine, path, SHA256).embedding.mean for path in (asked, known))
+    share = float(found.other_share(other[None], one)[0])
+    assert told["other_share"] == pytest.approx(share, abs=1e-3)
+    score = found.cosines(other[None], one, another_kind=share >= 0.5)[0]
+    assert told["score"] == pytest.approx(score, abs=1e-4)
+    unlimited = found.unlimited_log10_lr(other[None], one)[0]
+    assert told["unlimited_log10_lr"] == pytest.approx(unlimited, abs=0.01)
+    assert told["bounds"] == pytest.approx(found.bounds_at(share).to_dict(), abs=1e-3)
     clipped = np.clip(told["unlimited_log10_lr"], *told["bounds"].values())
     assert told["log10_lr"] == pytest.approx(clipped, abs=0.001)
     assert "over" in told["lr_verbal"] or "no support" in told["lr_verbal"]
@@ -269,7 +276,8 @@ def test_json(clips: Path) -> None:
     [reference] = told["references"]
     assert (reference["file"], reference["duration_s"]) == (str(known), 4.0)
     assert reference["log10_lr"] == told["log10_lr"]
-    assert (told["enrolled"], told["warnings"], told["failed"]) == (None, [], [])
+    assert (told["enrolled"], told["failed"]) == (None, [])
+    assert told["warnings"] == (["another-kind"] if share else [])  # simulated microphones
     assert 0 < told["validation"]["min_cllr"] <= told["validation"]["cllr"] < 1
     assert told["validation"]["n_same"] > 100
     other = answer(asked, clips / "v2_4s.wav")
@@ -365,9 +373,9 @@ def test_warnings_in_words(clips: Path, tmp_path: Path) -> None:
     ):
         assert expected in text
     told = answer(clips / "v1_3s.wav", tmp_path / "loud.wav")
-    assert told["warnings"] == ["bands-differ"]
+    assert [code for code in told["warnings"] if code != "another-kind"] == ["bands-differ"]
     warnings = {"clipping", "narrowband", "multichannel", "few-windows"}
-    assert set(told["references"][0]["warnings"]) == warnings
+    assert set(told["references"][0]["warnings"]) - {"another-kind"} == warnings
 
 
 def test_a_model_that_cannot_compare(clips: Path, tmp_path: Path) -> None:
@@ -407,7 +415,7 @@ def test_report(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_report_needs_recordings() -> None:
     engine = load_engine(BUILTIN_MODEL)
     with pytest.raises(Exception, match="needs the recording itself"):
-        comparison_report(made_up(0.9), open_set(), None, engine)  # type: ignore[arg-type]
+        comparison_report(made_up(0.9), None, engine)  # type: ignore[arg-type]
 
 
 def test_without_extras(clips: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from model.augmentation.augmentation import Chain, OneOf
 from model.augmentation.codec import Codec
 from model.augmentation.conditions import CLEAN, TEST_VOICE, Condition, conditions
 from model.augmentation.noise import Babble
-from model.augmentation.recipe import recipe
+from model.augmentation.recipe import FFMPEG_CODECS, recipe
 from model.corpus import Clip
 from tests.simulated import RATE_HZ, speech_like
 
@@ -90,6 +90,19 @@ def test_training_knows_nothing_of_unseen_families() -> None:
         else:
             assert not inside & (kinds - {Codec})
             assert not codecs_of(condition.change) & codecs_of(trained)
+
+
+def test_telephone_codecs_are_trained_and_those_of_ffmpeg_are_not() -> None:
+    """What needs ffmpeg is only trained on where it is named, and is called unseen."""
+    seen, unseen = (
+        set().union(*(codecs_of(c.change) for c in known._ALL if c.seen is kind))
+        for kind in (True, False)
+    )
+    assert seen == codecs_of(recipe(["all"]))
+    assert {"gsm", "mu-law", "a-law"} <= seen
+    named = {name for _, step in FFMPEG_CODECS.values() for name in step.names}
+    assert named == {c.codec for c in known._ALL if c.codec is not None}
+    assert named <= unseen
 
 
 def test_test_babble_is_of_other_voices_than_trainings() -> None:

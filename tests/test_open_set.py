@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,20 +16,40 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from model.corpus_scoring import corpus_scores
 from model.embedding_scoring import ClipEmbedding, cosine_scores
 from model.errors import ModelError, UsageError
 from model.features import FrontEndConfig
 from model.likelihood_ratio import Calibration, LrBounds
 from model.metadata import ModelMetadata
-from model.open_set import KEPT_TRIALS, OpenSet, thinned
+from model.open_set import OpenSet
 from model.open_set_fitting import open_set_from, read_report
+from model.other_domains import Cohort, OtherDomains
+from model.packed_arrays import KEPT_TRIALS, thinned
 
 #: As the model file keeps them, so that they come back as they were.
 floats = st.floats(-1e6, 1e6, width=32)
 
+SLOPES = (8.0, -2.0)  #: of the scores
 
-def sorted_trials(n: int) -> st.SearchStrategy[np.ndarray]:
-    return hnp.arrays(np.float64, st.integers(0, n), elements=floats).map(np.sort)
+
+def sorted_trials(n: int, fewest: int = 0) -> st.SearchStrategy[np.ndarray]:
+    return hnp.arrays(np.float64, st.integers(fewest, n), elements=floats).map(np.sort)
+
+
+@st.composite
+def other_domains(draw: st.DrawFn, dims: int) -> OtherDomains:
+    shape = (draw(st.integers(1, 5)), dims)
+    return OtherDomains(
+        cohort=Cohort(
+            draw(st.integers(1, dims - 1)), draw(hnp.arrays(np.float64, shape, elements=floats))
+        ),
+        calibration=Calibration((draw(floats),), draw(floats)),
+        bounds=LrBounds(-abs(draw(floats)), abs(draw(floats))),
+        threshold=draw(floats),
+        same=draw(sorted_trials(20, fewest=1)),
+        different=draw(sorted_trials(20, fewest=1)),
+    )
 
 
 @st.composite
@@ -37,7 +58,7 @@ def open_sets(draw: st.DrawFn) -> OpenSet:
     return OpenSet(
         prototypes=draw(hnp.arrays(np.float64, (devices, dims), elements=floats)),
         spectra=draw(hnp.arrays(np.float64, (devices, bands), elements=floats)),
-        calibration=Calibration((draw(floats),), draw(floats)),
+        calibration=Calibration(draw(st.tuples(*[floats] * len(SLOPES))), draw(floats)),
         bounds=LrBounds(-abs(draw(floats)), abs(draw(floats))),
         threshold=draw(floats),
         false_acceptance=draw(st.floats(0, 1)),
@@ -46,6 +67,7 @@ def open_sets(draw: st.DrawFn) -> OpenSet:
         same=draw(sorted_trials(20)),
         different=draw(sorted_trials(20)),
         evidence=draw(st.dictionaries(st.text(), st.integers() | st.text() | st.none())),
+        other_domains=draw(st.none() | other_domains(dims)) if dims > 1 else None,
     )
 
 
@@ -54,7 +76,7 @@ def example() -> OpenSet:
     return OpenSet(
         prototypes=rng.standard_normal((3, 6)).astype(np.float32).astype(np.float64),
         spectra=rng.standard_normal((3, 34)).astype(np.float32).astype(np.float64),
-        calibration=Calibration((8.0,), -4.0),
+        calibration=Calibration(SLOPES, -4.0),
         bounds=LrBounds(-2.5, 2.0),
         threshold=0.7,
         false_acceptance=0.01,
@@ -63,6 +85,14 @@ def example() -> OpenSet:
         same=np.array([0.5, 1.0, 1.5]),
         different=np.array([-2.0, -1.0]),
         evidence={"corpus": "simulated"},
+        other_domains=OtherDomains(
+            cohort=Cohort(4, rng.standard_normal((5, 6)).astype(np.float32).astype(np.float64)),
+            calibration=Calibration((2.0,), -1.0),
+            bounds=LrBounds(-1.0, 0.5),
+            threshold=0.25,
+            same=np.array([0.25, 0.5]),
+            different=np.array([-1.5, -0.5, 0.0]),
+        ),
     )
 
 
@@ -72,8 +102,17 @@ def test_round_trip(open_set: OpenSet) -> None:
     written = json.loads(json.dumps(open_set.to_dict(), allow_nan=False))
     read = OpenSet.from_dict(written, "model.onnx")
     for name, value in vars(open_set).items():
-        np.testing.assert_array_equal(getattr(read, name), value)
+        if name != "other_domains":
+            np.testing.assert_array_equal(getattr(read, name), value)
     assert read.to_dict() == open_set.to_dict()
+    assert read == open_set
+    ours, theirs = open_set.other_domains, read.other_domains
+    assert (ours is None) == (theirs is None)
+    if ours is not None and theirs is not None:
+        np.testing.assert_array_equal(theirs.cohort.embeddings, ours.cohort.embeddings)
+        for name, value in vars(ours).items():
+            if name != "cohort":
+                np.testing.assert_array_equal(getattr(theirs, name), value)
 
 
 def packed(*values: float) -> str:
@@ -106,6 +145,8 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], object]] = {
     "temperature below 0": having("temperature", -1.5),
     "bounds upside down": having("bounds", {"lower": 1.0, "upper": -1.0}),
     "no slope": having("calibration", {"slopes": [], "offset": 0.0}),
+    "one slope": having("calibration", {"slopes": [8.0], "offset": -4.0}),
+    "three slopes": having("calibration", {"slopes": [*SLOPES, 1.0], "offset": -4.0}),
     "evidence a number": having("evidence", 3),
 }
 
@@ -177,13 +218,16 @@ def test_thinned_keeps_extremes(n_trials: int, seed: int) -> None:
 
 
 def test_likelihood_ratios() -> None:
-    open_set = example()
+    open_set = dataclasses.replace(example(), other_domains=None)
     asked = np.random.default_rng(1).standard_normal((2, 5, 6))
     ratios = open_set.log10_lr(open_set.prototypes, asked)
     assert ratios.shape == (2, 5, 3)
-    expected = 8.0 * cosine_scores(open_set.prototypes, asked) - 4.0
+    scores = corpus_scores(open_set.prototypes, asked, open_set.prototypes)
+    expected = sum(slope * scores[..., k] for k, slope in enumerate(SLOPES)) - 4.0
     np.testing.assert_allclose(ratios, np.clip(expected, -2.5, 2.0))
     assert ratios.min() == -2.5
+    cosines = cosine_scores(open_set.prototypes, asked)
+    np.testing.assert_array_equal(open_set.cosines(open_set.prototypes, asked), cosines)
     np.testing.assert_allclose(open_set.unlimited_log10_lr(open_set.prototypes, asked), expected)
     clips = [ClipEmbedding(vector, 1.0) for vector in asked[0]]
     mean = asked[0, :3].mean(axis=0)[None]
@@ -213,13 +257,14 @@ def openset_report() -> dict[str, Any]:
             }
         },
         "shipped": {
-            "calibration": {"slopes": [8.0], "offset": -4.0},
+            "calibration": {"slopes": list(SLOPES), "offset": -4.0},
             "bounds": {"lower": -2.0, "upper": 1.5},
             "threshold": 0.25,
             "false_acceptance": 0.009,
             "true_acceptance": 0.98,
         },
         "comparison": {"clean": {"cllr": 0.1}},
+        "other_domains": {"domains": 12, "scores": {"cllr": 0.4}},
         "validation": {"same": [0.5, 1.0], "different": [-2.0, -1.0, 0.1]},
     }
 
@@ -237,7 +282,7 @@ def test_open_set_from_reports() -> None:
     open_set = open_set_from(prototypes, spectra, openset_report(), crossval_report())
     np.testing.assert_array_equal(open_set.prototypes, prototypes)
     np.testing.assert_allclose(open_set.spectra, [[-1.5, -0.5, 0.5, 1.5]] * 3)
-    assert open_set.calibration == Calibration((8.0,), -4.0)
+    assert open_set.calibration == Calibration(SLOPES, -4.0)
     assert open_set.bounds == LrBounds(-2.0, 1.5)
     assert (open_set.threshold, open_set.false_acceptance) == (0.25, 0.009)
     assert (open_set.known_devices, open_set.temperature) == (6, 0.8)
@@ -245,6 +290,8 @@ def test_open_set_from_reports() -> None:
     assert open_set.evidence["kinds"]["clean"] == dict.fromkeys(KINDS, 0.12346)
     assert open_set.evidence["strangers_accepted"] == {"clean": 0.04}
     assert open_set.evidence["ece"] == {"clean": 0.01}
+    assert open_set.evidence["other_domains"] == {"domains": 12, "scores": {"cllr": 0.4}}
+    assert open_set.other_domains is None  # a report has figures, not the cohort
     again = OpenSet.from_dict(json.loads(json.dumps(open_set.to_dict())), "model.onnx")
     assert again.evidence == open_set.evidence
 

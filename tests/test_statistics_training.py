@@ -141,7 +141,7 @@ def test_linear_scores_decide_as_scikit_learn(n_devices: int) -> None:
 def test_discriminants_of_real_devices_are_fishers() -> None:
     n_devices, n_statistics = 6, 12
     values, labels = gaussian_devices(n_devices, n_statistics, 2000)
-    discriminants = Discriminants(n_statistics, n_devices - 1)
+    discriminants = Discriminants(n_statistics, n_devices - 1, 0)
     discriminants.fit(values, labels, n_devices, real_weight=5.0)
     embedded = discriminants(values).numpy()
     centred = np.concatenate(
@@ -170,13 +170,44 @@ def test_discriminants_follow_weighted_virtual_devices() -> None:
     means[:4, 0] = (-3, -1, 1, 3)
     means[4:, 1] = (-3, -1, 1, 3)
     values = torch.from_numpy(rng.standard_normal((len(owner), 5)) + means[owner])
-    discriminants = Discriminants(5, 2)
+    discriminants = Discriminants(5, 2, 0)
     discriminants.fit(values, torch.from_numpy(owner), 4, real_weight=5.0)
     directions = np.abs(discriminants.projection.numpy())
     assert directions.argmax(axis=0).tolist() == [0, 1]
     discriminants.fit(values, torch.from_numpy(owner), 4, real_weight=0.2)
     directions = np.abs(discriminants.projection.numpy())
     assert directions.argmax(axis=0).tolist() == [1, 0]
+
+
+def test_robust_discriminants_are_fishers_and_change_no_others() -> None:
+    """Of covariances; behind those of the corpus, around the corpus's centre."""
+    values, labels = gaussian_devices(6, 12, 200)
+    discriminants = Discriminants(12, 5, 3)
+    discriminants.fit(values, labels, 6, real_weight=5.0)
+    before = discriminants(values).numpy()
+    assert before.shape == (1200, 8)
+    assert not before[:, 5:].any()  # zero before they are measured
+    rng = np.random.default_rng(1)
+    mixing = rng.standard_normal((2, 12, 15))
+    between, within = (part @ part.T for part in mixing)
+    discriminants.fit_robust(between, within)
+    after = discriminants(values).numpy()
+    np.testing.assert_array_equal(after[:, :5], before[:, :5])
+    robust = discriminants.projection[:, 5:].double().numpy()
+    np.testing.assert_allclose(robust.T @ within @ robust, np.eye(3), atol=1e-4)
+    eigenvalues, directions = np.linalg.eig(np.linalg.solve(within, between))
+    largest = np.argsort(eigenvalues.real)[::-1][:3]
+    np.testing.assert_allclose(
+        np.diag(robust.T @ between @ robust), eigenvalues.real[largest], rtol=1e-4
+    )
+    leading = directions.real[:, largest]
+    for ours, theirs in zip(robust.T, leading.T, strict=True):
+        cosine = ours @ theirs / (np.linalg.norm(ours) * np.linalg.norm(theirs))
+        assert abs(cosine) == pytest.approx(1.0, abs=1e-4)
+    centre = discriminants.centre.numpy()
+    np.testing.assert_allclose(
+        after[:, 5:], (values.numpy() - centre) @ robust, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_response_curves() -> None:
@@ -258,6 +289,10 @@ def test_the_statistics_profile_learns_simulated_devices(task: Task) -> None:
     logits, _, accuracy = scored(network, task.test)
     assert accuracy >= 0.95
     assert not np.allclose(logits, head)
+    n_own = network.config.n_discriminants
+    embeddings = scored(network, task.test)[1]
+    assert embeddings[:, :n_own].any(axis=0).all()
+    assert not embeddings[:, n_own:].any()  # these take simulated domains
 
     known, asked = (
         np.stack(

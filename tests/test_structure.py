@@ -16,6 +16,7 @@ FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob(
 TORCH_FILES = {
     "model/convlstm.py",
     "model/crossval.py",
+    "model/domain_training.py",
     "model/encoders.py",
     "model/naive_convlstm.py",
     "model/network.py",

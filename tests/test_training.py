@@ -232,6 +232,19 @@ def test_the_default_is_the_statistics_profile(
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
+@pytest.mark.parametrize(
+    "option",
+    [("--epochs", "3"), ("--batch", "8"), ("--patience", "2"), ("--precision", "16-mixed")],
+)
+def test_options_that_the_statistics_profile_has_no_use_for(
+    tiny_corpus: Path, tmp_path: Path, option: tuple[str, str]
+) -> None:
+    done = run_here("train", str(tiny_corpus), "-o", str(tmp_path / "m.onnx"), *option)
+    assert done.exit_code == 2
+    assert f"{option[0]}: the statistics profile is trained in --steps" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_early_stopping(tiny_corpus: Path, tmp_path: Path) -> None:
     """Without progress (no learning rate to speak of) training ends long before its last epoch."""
     done = run_here(

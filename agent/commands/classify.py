@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,6 +35,7 @@ NOTEWORTHY = 0.01  #: probability below which the table leaves a candidate out
 
 @reports_errors
 def classify(
+    context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
@@ -84,7 +84,10 @@ def classify(
 
         check_report(report)
     engine = open_engine(model, threads, engine_choice)
-    choice = devices or ("gallery" if _named(gallery) else "built-in")
+    # The environment only says where a gallery is, not that it is to be used.
+    given = context.get_parameter_source("gallery")
+    named = given is not None and given.name == "COMMANDLINE"
+    choice = devices or ("gallery" if named else "built-in")
     enrolled = None if choice == "built-in" else _open_gallery(engine, model, gallery)
     known = known_devices(engine, enrolled, choice)
     results: list[tuple[Path | bytes, Classification]] = []
@@ -111,11 +114,6 @@ def classify(
         _write_report(report, results, failures, known, engine, model, enrolled)
     if failures:
         raise typer.Exit(AudioError.exit_code)
-
-
-def _named(gallery: Path | None) -> bool:
-    """Whether a gallery was named on the command line; the environment only says where it is."""
-    return gallery is not None and str(gallery) != os.environ.get("DEVREC_AGENT_GALLERY")
 
 
 def _open_gallery(engine: Engine, model: Path | None, folder: Path | None) -> Gallery:

@@ -103,7 +103,7 @@ def compare(
         from agent.report.page import write_report
 
         facts = model_facts(engine.metadata, path.name, identity.sha256)
-        write_report(comparison_report(found, open_set, facts, engine), report)
+        write_report(comparison_report(found, facts, engine), report)
     if json_object:
         print_json({**found.to_dict(), "failed": _failed_to_json(failed)})
     else:

@@ -49,8 +49,10 @@ def crossval(
 
     if not output.parent.is_dir():
         raise DevrecError(f"{output}: the folder does not exist")
+    kind = options.check_profile(profile)
     config = options.training_config(
         preset,
+        profile=kind,
         steps=steps,
         epochs=epochs,
         batch=batch,
@@ -61,7 +63,6 @@ def crossval(
         copies=copies,
         precision="32",
     )
-    kind = options.check_profile(profile)
     front_end = front_end_for(kind)
     progress = progress_console()
     data = options.load(corpus, front_end, progress)

@@ -81,8 +81,11 @@ def train(
     Checkpoints go to <output>.run until the model is written; --resume goes on from there.
     """
     from export.onnx_file import write_model
+    from model.corpus import speech_corpus
+    from model.domain_training import fit_other_domains
     from model.errors import DevrecError, UsageError
     from model.network_config import NetworkConfig, front_end_for
+    from model.simulated_domains import speech_parts
     from model.training import train as run_training
     from model.training_data import fixed_windows, label_clips
 
@@ -92,8 +95,10 @@ def train(
         raise DevrecError(f"{output}: the folder does not exist")
     if split_by not in ("clip", "group", "none"):
         raise UsageError(f"unknown split {split_by}; there are: clip, group, none")
+    kind = options.check_profile(profile)
     config = options.training_config(
         preset,
+        profile=kind,
         steps=steps,
         epochs=epochs,
         batch=batch,
@@ -104,7 +109,6 @@ def train(
         copies=copies,
         precision=precision,
     )
-    kind = options.check_profile(profile)
     console = progress_console()
     front_end = front_end_for(kind)
     loaded = options.load(corpus, front_end, console)
@@ -118,6 +122,10 @@ def train(
     fingerprint = data.content_hash()
     reports = _reports(openset, crossval, fingerprint, kind)
     run_dir = output.with_name(output.name + ".run")
+    domains = None
+    if speech is not None and reports is not None:
+        parts = speech_parts(speech_corpus(speech), 2)
+        domains = options.make_domains(parts, front_end, config, run_dir, console)
     trained = run_training(
         split,
         features,
@@ -139,7 +147,11 @@ def train(
         console.print(f"stopped early after {trained.epochs} of {config.epochs} epochs")
     metadata = _metadata(trained, data, split, features, config.to_dict(), fingerprint, console)
     if reports is not None:
-        metadata = replace(metadata, open_set=_open_set(trained, split, features, *reports))
+        other = None
+        if domains is not None:
+            other = fit_other_domains(trained.network, *domains)
+        open_set = _open_set(trained, split, features, *reports)
+        metadata = replace(metadata, open_set=replace(open_set, other_domains=other))
     test_windows, _ = fixed_windows(
         label_clips(split.test or split.train, features, data.devices)[:4], hop_frames=64
     )

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from rich.console import Console
 
     from model.condition_tests import ConditionTests
     from model.corpus import Corpus
+    from model.domain_training import Mels
     from model.feature_copies import FeatureCopies
     from model.features import FrontEndConfig
     from model.loading import LoadedCorpus
@@ -52,7 +53,10 @@ StepsOption = Annotated[
     ),
 ]
 EpochsOption = Annotated[
-    int | None, typer.Option("--epochs", min=1, help="Instead of the preset's.")
+    int | None,
+    typer.Option(
+        "--epochs", min=1, help="Instead of the preset's; not for the statistics profile."
+    ),
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", min=2, help="Windows per step.")]
 RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")]
@@ -64,8 +68,8 @@ SpeechOption = Annotated[
     Path | None,
     typer.Option(
         "--speech",
-        help="Folder of clean speech, one microphone, many voices: virtual devices are made from "
-        "it as well, so that the embedding depends less on the words of the corpus.",
+        help="Folder of clean speech, one microphone, many voices: virtual devices and other rooms "
+        "are made with it as well, so that the embedding is good for more than the corpus.",
         show_default=False,
     ),
 ]
@@ -75,7 +79,8 @@ AugmentOption = Annotated[
     typer.Option(
         "--augment",
         help="Train on augmented copies too: all, none, or out of reverberation, clipping, noise, "
-        "bandwidth, gain, resampling, codec, gaps (repeatable). The preset's without it.",
+        "bandwidth, gain, resampling, codec, telephone, gaps; with ffmpeg also aac and calls "
+        "(repeatable). The preset's without it.",
         show_default=False,
     ),
 ]
@@ -105,6 +110,7 @@ def check_profile(name: str) -> Profile:
 def training_config(
     preset_name: str,
     *,
+    profile: Profile = "statistics",
     steps: int | None = None,
     epochs: int | None = None,
     batch: int | None = None,
@@ -115,13 +121,30 @@ def training_config(
     copies: int | None,
     precision: str = "32",
 ) -> TrainingConfig:
-    """The preset with the options given; raises UsageError."""
+    """The preset with the options given.
+
+    Raises:
+        UsageError: an unknown name or value, or an option that the profile has no use for.
+        MissingDependencyError: a codec that is not there.
+    """
     from model.augmentation.recipe import check_names
     from model.errors import UsageError
     from model.training_config import preset
 
     if precision not in ("32", "16-mixed", "bf16-mixed"):
         raise UsageError(f"unknown precision {precision}; there are: 32, 16-mixed, bf16-mixed")
+    by_epochs = {
+        "--epochs": epochs,
+        "--batch": batch,
+        "--learning-rate": learning_rate,
+        "--patience": patience,
+    }
+    given = [option for option, value in by_epochs.items() if value is not None]
+    if profile == "statistics" and (given or precision != "32"):
+        raise UsageError(
+            f"{(given or ['--precision'])[0]}: the statistics profile is trained in --steps of its "
+            "own size and rate; --profile hybrid and paper are trained in epochs"
+        )
     named = None if augment is None else tuple(augment) if augment != ["none"] else ()
     check_names(named or ())
     return preset(preset_name).with_changes(
@@ -183,8 +206,18 @@ def make_speech(
     config: TrainingConfig,
     cache: Path,
     console: Console,
+    files: Container[Path] | None = None,
 ) -> list[ClipData]:
-    """Further speech and its augmented copies; nothing without a folder."""
+    """Further speech and its augmented copies; nothing without a folder.
+
+    Args:
+        folder: with the recordings.
+        front_end: config of the features.
+        config: ``augment``, ``copies`` and ``seed``.
+        cache: folder for the copies.
+        console: for progress.
+        files: recordings to take; all without.
+    """
     from model.augmentation.recipe import recipe
     from model.corpus import speech_corpus
     from model.feature_copies import augmented_copies, make_feature_copies
@@ -195,9 +228,22 @@ def make_speech(
     n_copies = config.copies if config.augment else 0
     variants = augmented_copies(recipe(config.augment), n_copies, config.seed)
     track = progress(console, "augmenting speech")
-    return speech_clips(
-        make_feature_copies(speech_corpus(folder), front_end, variants, cache, track=track)
-    )
+    copies = make_feature_copies(speech_corpus(folder), front_end, variants, cache, track=track)
+    return speech_clips(copies, files)
+
+
+def make_domains(
+    speech: Sequence[tuple[Path, ...]],
+    front_end: FrontEndConfig,
+    config: TrainingConfig,
+    cache: Path,
+    console: Console,
+) -> tuple[Mels, Mels]:
+    """Simulated domains to fit on and to calibrate on, with progress."""
+    from model.domain_training import training_domains
+
+    track = progress(console, "simulating other rooms")
+    return training_domains(speech, front_end, cache, config.seed, track)
 
 
 def make_tests(

@@ -122,7 +122,29 @@ def _figures(open_set: OpenSet) -> tuple[ModelFigure, ...]:
             for name, value in _kind_figures(row)
             if value is not None
         ]
-    return tuple(figures)
+    return (*figures, *_elsewhere(evidence.get("other_domains")))
+
+
+def _elsewhere(found: object) -> tuple[ModelFigure, ...]:
+    """What was measured on recordings of another kind than the corpus's, which were simulated."""
+    scores = found.get("scores") if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping) or not isinstance(scores, Mapping):
+        return ()
+    kind = "measured" if found.get("measured_responses") else "drawn"
+    data = (
+        f"recordings of another kind: {found.get('devices')} simulated microphones of {kind} "
+        f"responses in each of {found.get('domains')} simulated rooms, two recordings of each"
+    )
+    rows = {
+        "named right, one recording enrolled": scores.get("named_right"),
+        "the same device accepted at the threshold": scores.get("same_accepted"),
+        "another device accepted at the threshold": scores.get("different_accepted"),
+    }
+    return tuple(
+        ModelFigure(name, percent(float(value)), data)
+        for name, value in rows.items()
+        if value is not None
+    )
 
 
 def _kind_figures(row: Mapping[str, Any]) -> list[tuple[str, str | None]]:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from model.augmentation.augmentation import Augmentation, Chain, OneOf
 from model.augmentation.bandwidth import BandLimit, Resampling
-from model.augmentation.codec import Codec
+from model.augmentation.codec import Codec, has_codec
 from model.augmentation.gaps import Gaps
 from model.augmentation.level import Clipping, Gain
 from model.augmentation.noise import Babble, ColouredNoise
 from model.augmentation.reverberation import Reverberation
-from model.errors import UsageError
+from model.errors import MissingDependencyError, UsageError
 
 #: In the order in which a recording meets them: room, microphone, file, network. Each with how
 #: often a copy goes through it.
@@ -23,28 +23,52 @@ AUGMENTATIONS: dict[str, tuple[float, Augmentation]] = {
     "gain": (0.25, Gain()),
     "resampling": (0.30, Resampling()),
     "codec": (0.35, Codec()),
+    "telephone": (0.10, Codec(("gsm", "mu-law", "a-law"))),
     "gaps": (0.10, Gaps()),
 }
 ALL = "all"
 
+#: Only where they are named, beside ``all`` or others, behind those: they need ffmpeg, and the
+#: conditions that reports call unseen are made with them.
+FFMPEG_CODECS: dict[str, tuple[float, Codec]] = {
+    "aac": (0.30, Codec(("aac",))),
+    "calls": (0.30, Codec(("amr-nb", "amr-wb", "g722", "speex"))),
+}
+
 
 def check_names(names: Sequence[str]) -> None:
-    """Whether all names are known.
+    """Whether all names are known, and can be used here.
 
     Raises:
-        UsageError: one is not.
+        UsageError: one is not known.
+        MissingDependencyError: one needs an encoder that is not there.
     """
-    unknown = sorted(set(names) - {*AUGMENTATIONS, ALL})
+    known = [*AUGMENTATIONS, *FFMPEG_CODECS, ALL]
+    unknown = sorted(set(names) - set(known))
     if unknown:
-        known = ", ".join([*AUGMENTATIONS, ALL])
-        raise UsageError(f"unknown augmentation {', '.join(unknown)}; there are: {known}")
+        raise UsageError(
+            f"unknown augmentation {', '.join(unknown)}; there are: {', '.join(known)}"
+        )
+    wanted = {codec for name in names if name in FFMPEG_CODECS for codec in _codecs(name)}
+    absent = sorted(codec for codec in wanted if not has_codec(codec))
+    if absent:
+        raise MissingDependencyError(
+            f"augmentation with {', '.join(absent)} needs an ffmpeg that encodes it "
+            "(Debian: apt install ffmpeg libavcodec-extra)"
+        )
+
+
+def _codecs(name: str) -> tuple[str, ...]:
+    return FFMPEG_CODECS[name][1].names
 
 
 def recipe(names: Sequence[str]) -> Chain:
-    """The augmentations of these names in a row, each as often as :data:`AUGMENTATIONS` says.
+    """The augmentations of these names in a row, each as often as stated with its name.
 
     Raises:
         UsageError: an unknown name.
+        MissingDependencyError: one needs an encoder that is not there.
     """
     check_names(names)
-    return Chain([step for name, step in AUGMENTATIONS.items() if name in names or ALL in names])
+    steps = [step for name, step in AUGMENTATIONS.items() if name in names or ALL in names]
+    return Chain([*steps, *(step for name, step in FFMPEG_CODECS.items() if name in names)])
