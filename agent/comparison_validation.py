@@ -77,7 +77,7 @@ def validation_words(open_set: OpenSet, *, another_kind: bool = False) -> str:
 def _simulated_words(open_set: OpenSet) -> str:
     words = (
         "Pairs of simulated recordings: speech in made-up rooms, played to virtual microphones, "
-        "two recordings of each, in one room and mostly of different voices; other rooms, "
+        "two recordings of each, in one room and of different voices; other rooms, "
         "microphones and voices than the scores were fitted on."
     )
     tested = open_set.evidence.get("other_domains")

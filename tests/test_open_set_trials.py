@@ -518,7 +518,7 @@ def test_a_model_takes_other_domains_along(
     assert open_set.prototypes.shape == (10, DIMS)
     other = open_set.other_domains
     assert other is not None
-    assert other.cohort.embeddings.shape == (4 * 4, DIMS)
+    assert other.cohort.embeddings.shape == (4 * domain_training.COHORT_DEVICES, DIMS)
     assert 0 < other.cohort.first < DIMS
     assert (len(other.same), len(other.different)) == (4 * 4, 4 * 4 * 3)
     report = json.loads(elsewhere.measured.report.read_text())
