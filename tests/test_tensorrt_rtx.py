@@ -148,11 +148,23 @@ def test_timing_cache_is_kept_and_survives_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_interrupted_build_leaves_nothing(times: int, tmp_path: Path) -> None:
-    """Ctrl-C while the builder works, also by an impatient hand."""
+def test_interrupted_build_leaves_nothing(
+    times: int, simulated_model: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C while the builder works, also by an impatient hand; on a model with much to build."""
     path = tmp_path / "m.plan"
     process = subprocess.Popen(
-        [sys.executable, "-m", "agent.cli", "export", "--to", "tensorrt-rtx", "-o", str(path)],
+        [
+            sys.executable,
+            "-m",
+            "agent.cli",
+            "export",
+            str(simulated_model),
+            "--to",
+            "tensorrt-rtx",
+            "-o",
+            str(path),
+        ],
         cwd=ROOT,
         env=CLI_ENV,
         stderr=subprocess.PIPE,
