@@ -19,6 +19,7 @@ from agent.commands.doctor import doctor
 from agent.commands.enroll import enroll
 from agent.commands.evaluate import evaluate
 from agent.commands.evidence import evidence_app
+from agent.commands.experiment import experiment_app
 from agent.commands.export import export
 from agent.commands.gallery import gallery_app
 from agent.commands.info import info
@@ -49,6 +50,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(crossval)
 app.command()(openset)
+app.add_typer(experiment_app, name="experiment")
 app.command()(export)
 app.command()(verify)
 app.command()(bench)

@@ -189,6 +189,21 @@ def make_feature_copies(
     return FeatureCopies(frames, starts, corpus.clips)
 
 
+def opened_copies(folder: Path, clips: tuple[Clip, ...]) -> FeatureCopies:
+    """What :func:`make_feature_copies` left in a folder a moment ago; nothing is checked.
+
+    Args:
+        folder: with the two files.
+        clips: of the corpus that they are of, in its order.
+
+    Raises:
+        OSError, ValueError, KeyError: they are not there, or not whole.
+    """
+    starts = json.loads((folder / "copies.json").read_text())["starts"]
+    frames = np.load(folder / "copies.npy", mmap_mode="r", allow_pickle=False)
+    return FeatureCopies(frames, np.array(starts, np.int64), clips)
+
+
 def _held(described: Path, data: Path, wanted: str, corpus: Corpus) -> FeatureCopies | None:
     """The copies in the folder, if they are the wanted ones and whole."""
     if not described.is_file() or not data.is_file():

@@ -18,6 +18,7 @@ TORCH_FILES = {
     "model/crossval.py",
     "model/domain_training.py",
     "model/encoders.py",
+    "model/experiments/network_method.py",
     "model/naive_convlstm.py",
     "model/network.py",
     "model/open_set_trials.py",
