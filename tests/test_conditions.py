@@ -113,6 +113,19 @@ def test_test_babble_is_of_other_voices_than_trainings() -> None:
     assert all(abs(TEST_VOICE - first) >= 1000 for first in voices)
 
 
+def test_families_that_an_augmentation_makes_seen() -> None:
+    def seen(*names: str) -> set[str]:
+        return {c.family for c in conditions(names) if c.seen}
+
+    assert set(known.SEEN_WITH) == set(FFMPEG_CODECS)
+    made = {c.family for c in conditions()}
+    assert seen() == seen("all", "noise")
+    assert seen("all", "calls") - seen() == {"call codecs"} & made
+    assert seen("aac", "calls") - seen() == {"call codecs", "AAC"} & made
+    for c in conditions():  # a family is seen as a whole or not at all
+        assert c.seen == (c.family in seen())
+
+
 def test_conditions_leave_out_what_cannot_be_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
     needy = {c.name for c in known._ALL if c.codec is not None}
     monkeypatch.setattr(codecs, "ffmpeg_encoders", lambda: frozenset({"aac"}))

@@ -75,7 +75,7 @@ def crossval(
         run_dir,
         progress,
         copies=options.make_copies(data.corpus, front_end, config, run_dir / "copies", progress),
-        tests=options.make_tests(data.corpus, front_end, run_dir / "tests", progress)
+        tests=options.make_tests(data.corpus, front_end, config, run_dir / "tests", progress)
         if conditions
         else None,
     )

@@ -62,7 +62,7 @@ def openset(
     run_dir = output.with_name(output.name + ".run")
     further = _further_speech(speech, microphones, front_end, config, run_dir, progress)
     made = options.make_copies(data.corpus, front_end, config, run_dir / "copies", progress)
-    tests = options.make_tests(data.corpus, front_end, run_dir / "tests", progress)
+    tests = options.make_tests(data.corpus, front_end, config, run_dir / "tests", progress)
     report = run_trials(
         data.corpus,
         data.features,

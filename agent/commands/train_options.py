@@ -247,14 +247,18 @@ def make_domains(
 
 
 def make_tests(
-    corpus: Corpus, front_end: FrontEndConfig, folder: Path, console: Console
+    corpus: Corpus,
+    front_end: FrontEndConfig,
+    config: TrainingConfig,
+    folder: Path,
+    console: Console,
 ) -> ConditionTests:
     """Every clip under every condition that can be made here, with progress."""
     from model.augmentation.conditions import conditions
     from model.condition_tests import ConditionTests
     from model.feature_copies import make_feature_copies
 
-    known = list(conditions())
+    known = list(conditions(config.augment))
     copies = make_feature_copies(
         corpus, front_end, known, folder, track=progress(console, "making test conditions")
     )

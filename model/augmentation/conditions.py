@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from model.augmentation.noise import Babble, ColouredNoise, Crackle, MainsHum
 from model.augmentation.reverberation import Reverberation
 from model.corpus import Clip
 
+#: Families that training draws from only where an augmentation is named (``recipe.FFMPEG_CODECS``).
+SEEN_WITH = {"aac": "AAC", "calls": "call codecs"}
 #: Seed of the first voice of test babble; training's begin at 9000.
 TEST_VOICE = 20_000
 
@@ -134,8 +136,14 @@ def kinds(seen: Sequence[bool]) -> dict[str, list[int]]:
     return {kind: numbers for kind, numbers in found.items() if numbers}
 
 
-def conditions() -> Iterator[Condition]:
-    """All conditions that can be made here: those of ffmpeg's codecs only where it has them."""
+def conditions(trained_with: Sequence[str] = ()) -> Iterator[Condition]:
+    """All conditions that can be made here: those of ffmpeg's codecs only where it has them.
+
+    Args:
+        trained_with: names of augmentations; those with ffmpeg's codecs make conditions seen that
+            are not otherwise.
+    """
+    seen = {SEEN_WITH[name] for name in trained_with if name in SEEN_WITH}
     for condition in _ALL:
         if condition.codec is None or has_codec(condition.codec):
-            yield condition
+            yield replace(condition, seen=condition.seen or condition.family in seen)

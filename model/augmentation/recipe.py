@@ -28,11 +28,11 @@ AUGMENTATIONS: dict[str, tuple[float, Augmentation]] = {
 }
 ALL = "all"
 
-#: Only where they are named, beside ``all`` or others, behind those: they need ffmpeg, and the
-#: conditions that reports call unseen are made with them.
+#: Only where they are named, beside ``all`` or others, behind those: they need ffmpeg. Reports call
+#: their conditions seen where they were named, unseen otherwise (``conditions.SEEN_WITH``).
 FFMPEG_CODECS: dict[str, tuple[float, Codec]] = {
-    "aac": (0.30, Codec(("aac",))),
-    "calls": (0.30, Codec(("amr-nb", "amr-wb", "g722", "speex"))),
+    "aac": (0.15, Codec(("aac",))),
+    "calls": (0.15, Codec(("amr-nb", "amr-wb", "g722", "speex"))),
 }
 
 
