@@ -169,6 +169,8 @@ def test_interrupted_build_leaves_nothing(
         env=CLI_ENV,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        # A shell starts what it puts in the background with SIGINT ignored; children inherit it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     end = time.monotonic() + 60
     while not list(tmp_path.glob(".m.plan.*")):  # the folder in which the build happens
