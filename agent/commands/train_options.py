@@ -28,7 +28,7 @@ CorpusArgument = Annotated[
     Path,
     typer.Argument(
         metavar="CORPUS",
-        help="A manifest CSV, a folder per device, or a folder of <device>_<clip> files.",
+        help="A manifest CSV, a folder per device, or a folder of DEVICE_CLIP files.",
         show_default=False,
     ),
 ]
