@@ -102,7 +102,7 @@ def fit_other_domains(network: DeviceNetwork, first: Mels, second: Mels) -> Othe
     voices = 2 * shrunk_covariance((takes - devices[:, :, None]).reshape(-1, size))
     between: DoubleArray = np.mean([np.cov(domain.T) for domain in devices], axis=0)
     network.discriminants.fit_robust(between, WINDOW_WEIGHT * spoken + voices)
-    embedded = recording_embeddings(network, first)[:, :COHORT_DEVICES, 0]
+    embedded = _embedded(network, takes[:, :COHORT_DEVICES, 0])
     dims = embedded.shape[-1]
     cohort = Cohort(network.config.n_discriminants, embedded.reshape(-1, dims))
     further = brought_closer(recording_embeddings(network, second))
@@ -145,10 +145,14 @@ def window_statistics(network: DeviceNetwork, mels: Mels) -> npt.NDArray[np.floa
     return stacked.reshape(*mels.shape[:-2], *stacked.shape[1:])
 
 
-@torch.no_grad()
 def recording_embeddings(network: DeviceNetwork, mels: Mels) -> DoubleArray:
     """Mean embedding of each recording, float64 ``(domains, devices, takes, dims)``."""
-    means = window_statistics(network, mels).mean(axis=-2, dtype=np.float64)
+    return _embedded(network, window_statistics(network, mels).mean(axis=-2, dtype=np.float64))
+
+
+@torch.no_grad()
+def _embedded(network: DeviceNetwork, means: DoubleArray) -> DoubleArray:
+    """Embeddings of mean statistics, float64 ``(..., n_statistics)`` to ``(..., dims)``."""
     # The discriminants are linear: of the mean they are the mean.
     embedded = network.discriminants(torch.from_numpy(means).float())
     embeddings: DoubleArray = embedded.numpy().astype(np.float64)

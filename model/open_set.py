@@ -22,7 +22,7 @@ from model.embedding_scoring import ClipEmbedding, cosine_scores, prototype
 from model.errors import ModelError
 from model.likelihood_ratio import Calibration, LrBounds
 from model.mel import DoubleArray
-from model.other_domains import OtherDomains
+from model.other_domains import OtherDomains, mixed
 from model.packed_arrays import packed, thinned, unpacked
 
 
@@ -76,29 +76,31 @@ class OpenSet:
         Returns:
             float64 ``(..., devices)``.
         """
-        values = self.unlimited_log10_lr(prototypes, questioned)
-        other, share = self.other_domains, self.other_share(prototypes, questioned)
+        values, share = self._compared(prototypes, questioned)
+        other = self.other_domains
         if other is None:
             return self.bounds.limit(values)
-        lower = (1 - share) * self.bounds.lower + share * other.bounds.lower
-        upper = (1 - share) * self.bounds.upper + share * other.bounds.upper
+        lower = mixed(self.bounds.lower, other.bounds.lower, share)
+        upper = mixed(self.bounds.upper, other.bounds.upper, share)
         limited: DoubleArray = np.clip(values, lower, upper)
         return limited
 
     def unlimited_log10_lr(self, prototypes: DoubleArray, questioned: DoubleArray) -> DoubleArray:
         """As :meth:`log10_lr`, also where it lies beyond what the validation supports."""
+        return self._compared(prototypes, questioned)[0]
+
+    def _compared(
+        self, prototypes: DoubleArray, questioned: DoubleArray
+    ) -> tuple[DoubleArray, DoubleArray]:
+        """Log10 likelihood ratios, not limited, and :meth:`other_share`."""
         other, own = self.other_domains, self._own
         scores = corpus_scores(prototypes[:, own], questioned[..., own], self.prototypes[:, own])
         table = scores.reshape(-1, scores.shape[-1])
         values = self.calibration.log10_lr(table).reshape(scores.shape[:-1])
-        if other is None:
-            return values
         share = self.other_share(prototypes, questioned)
-        if not share.any():
-            return values
-        mixed: DoubleArray = (1 - share) * values
-        mixed += share * other.log10_lr(prototypes, questioned)
-        return mixed
+        if other is None or not share.any():
+            return values, share
+        return mixed(values, other.log10_lr(prototypes, questioned), share), share
 
     @property
     def _own(self) -> slice:
@@ -151,19 +153,16 @@ class OpenSet:
             questioned: float64 ``(..., dims)``.
         """
         share, other = self.other_share(prototypes, questioned), self.other_domains
-        elsewhere = self.threshold if other is None else other.threshold
-        mixed: DoubleArray = (1 - share) * self.threshold + share * elsewhere
-        return mixed
+        return mixed(self.threshold, self.threshold if other is None else other.threshold, share)
 
     def bounds_at(self, share: float) -> LrBounds:
         """Bounds of log10 LRs for a comparison with a given :meth:`other_share`."""
         if self.other_domains is None:
             return self.bounds
-        other = self.other_domains.bounds
-        return LrBounds(
-            (1 - share) * self.bounds.lower + share * other.lower,
-            (1 - share) * self.bounds.upper + share * other.upper,
-        )
+        other, weight = self.other_domains.bounds, np.float64(share)
+        lower = mixed(self.bounds.lower, other.lower, weight)
+        upper = mixed(self.bounds.upper, other.upper, weight)
+        return LrBounds(float(lower), float(upper))
 
     def same_device(self, references: Sequence[ClipEmbedding], questioned: ClipEmbedding) -> float:
         """Log10 LR, within the bounds, that one device made the references and the questioned clip.

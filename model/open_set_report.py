@@ -19,6 +19,7 @@ from model.detection_metrics import auroc, detection_figures, equal_error_rate, 
 from model.likelihood_ratio import Calibration, fit_calibration, lr_bounds
 from model.likelihood_ratio_validation import lr_figures
 from model.mel import DoubleArray
+from model.other_domains import mixed
 from model.packed_arrays import thinned
 from model.trial_pairs import PairScores, Trials, joined
 
@@ -207,9 +208,7 @@ def _elsewhere(
         return None
     domains = [domain for fold in folds for domain in fold.domains]
     thresholds = [
-        (1 - domain.share) * threshold + domain.share * fold.threshold
-        for fold in folds
-        for domain in fold.domains
+        mixed(threshold, fold.threshold, domain.share) for fold in folds for domain in fold.domains
     ]
     return {
         "domains": len(folds[0].domains),

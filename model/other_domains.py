@@ -29,6 +29,12 @@ BEGINS, COMPLETE = 0.45, 0.55
 FALSE_ACCEPTANCE = 0.01  #: of comparisons of different devices, that the threshold is chosen for
 
 
+def mixed(own: float | DoubleArray, other: float | DoubleArray, share: DoubleArray) -> DoubleArray:
+    """What holds for recordings of the corpus's kind, and as far as they are of another, that."""
+    total: DoubleArray = (1 - share) * own + share * other
+    return total
+
+
 @dataclass(frozen=True, eq=False)
 class Cohort:
     """Recordings of many simulated domains and devices, to measure cosines from.

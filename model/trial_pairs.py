@@ -12,7 +12,7 @@ import numpy.typing as npt
 from model.corpus_scoring import corpus_scores
 from model.likelihood_ratio import Calibration
 from model.mel import DoubleArray
-from model.other_domains import OtherDomains
+from model.other_domains import OtherDomains, mixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +65,7 @@ class PairScores:
 
     def log10_lr(self, calibration: Calibration) -> DoubleArray:
         """Likelihood ratios, not limited, ``(...)``."""
-        mixed: DoubleArray = (1 - self.share) * self.own_log10_lr(calibration)
-        mixed += self.share * self.other
-        return mixed
+        return mixed(self.own_log10_lr(calibration), self.other, self.share)
 
     def own_log10_lr(self, calibration: Calibration) -> DoubleArray:
         """As if all pairs were of recordings of the corpus's kind."""

@@ -20,7 +20,8 @@ import numpy as np
 import scipy.signal
 
 from model.baselines.baseline import BaselineClip, IntArray
-from model.baselines.device_svm import DeviceSvm, Kernel, Vectors
+from model.baselines.device_svm import Kernel, Vectors
+from model.baselines.vector_svm import VectorSvm
 from model.errors import AudioError, CorpusError
 from model.features import FloatArray
 
@@ -87,7 +88,7 @@ def band_energy_signs(samples: FloatArray) -> Vectors:
     return (np.diff(average_power(samples)[1:]) > 0).astype(np.float64)
 
 
-class BedSvm:
+class BedSvm(VectorSvm):
     """Band energy differences of the clip, standardised; SVM.
 
     Args:
@@ -99,7 +100,7 @@ class BedSvm:
     def __init__(self, binary: bool = True, kernel: Kernel = "rbf", cost: float = 1.0) -> None:
         self.name = "BED + SVM" if binary else "BED (dB) + SVM"
         self._descriptor = band_energy_signs if binary else band_energy_differences_db
-        self._svm = DeviceSvm(kernel, cost)
+        super().__init__(kernel, cost)
         self._sample_rate_hz = 0
 
     def fit(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
@@ -110,22 +111,15 @@ class BedSvm:
             CorpusError: the clips' sample rates differ: their bins are not the same frequencies.
         """
         self._sample_rate_hz = clips[0].sample_rate_hz
-        self._svm.fit(self._vectors(clips), labels)
-
-    def scores(self, clips: Sequence[BaselineClip]) -> FloatArray:
-        """Scores, float32 ``(clips, devices)``; raises what :meth:`fit` raises."""
-        return self._svm.scores(self._vectors(clips))
-
-    @property
-    def n_parameters(self) -> int:
-        """Those of the SVM and of the standardisation."""
-        return self._svm.n_parameters
+        super().fit(clips, labels)
 
     def _vectors(self, clips: Sequence[BaselineClip]) -> Vectors:
-        for clip in clips:
-            if clip.sample_rate_hz != self._sample_rate_hz:
-                raise CorpusError(
-                    f"BED needs clips of one sample rate, got {self._sample_rate_hz} and "
-                    f"{clip.sample_rate_hz} Hz"
-                )
-        return np.stack([self._descriptor(clip.samples) for clip in clips])
+        return np.stack([self._vector(clip) for clip in clips])  # each clip is read once
+
+    def _vector(self, clip: BaselineClip) -> Vectors:
+        if clip.sample_rate_hz != self._sample_rate_hz:
+            raise CorpusError(
+                f"BED needs clips of one sample rate, got {self._sample_rate_hz} and "
+                f"{clip.sample_rate_hz} Hz"
+            )
+        return self._descriptor(clip.samples)

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.baselines.baseline import MFCC_DIMS, BaselineClip, IntArray
-from model.baselines.device_svm import DeviceSvm, Kernel, Vectors
+from model.baselines.baseline import MFCC_DIMS, BaselineClip
+from model.baselines.device_svm import Kernel, Vectors
+from model.baselines.vector_svm import VectorSvm
 from model.features import FloatArray
 
 PAPER_FRAMES = 650  #: frames of a clip that the paper's SVM sees
@@ -35,7 +36,7 @@ def first_frames(mfcc: FloatArray, n_frames: int = PAPER_FRAMES) -> Vectors:
     return repeated.astype(np.float64).ravel()
 
 
-class MfccStatisticsSvm:
+class MfccStatisticsSvm(VectorSvm):
     """Mean and standard deviation of the MFCC over the clip (78 values), standardised; SVM.
 
     Args:
@@ -46,27 +47,13 @@ class MfccStatisticsSvm:
     name = "MFCC (statistics) + SVM"
 
     def __init__(self, kernel: Kernel = "rbf", cost: float = 1.0) -> None:
-        self._svm = DeviceSvm(kernel, cost)
+        super().__init__(kernel, cost)
 
-    def fit(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
-        """Learn, as :class:`model.baselines.baseline.Baseline` has it."""
-        self._svm.fit(self._vectors(clips), labels)
-
-    def scores(self, clips: Sequence[BaselineClip]) -> FloatArray:
-        """Scores, float32 ``(clips, devices)``."""
-        return self._svm.scores(self._vectors(clips))
-
-    @property
-    def n_parameters(self) -> int:
-        """Those of the SVM and of the standardisation."""
-        return self._svm.n_parameters
-
-    @staticmethod
-    def _vectors(clips: Sequence[BaselineClip]) -> Vectors:
+    def _vectors(self, clips: Sequence[BaselineClip]) -> Vectors:
         return np.stack([mfcc_statistics(clip.mfcc) for clip in clips])
 
 
-class MfccFramesSvm:
+class MfccFramesSvm(VectorSvm):
     """The first frames of the MFCC as one long vector (650 x 39 values), standardised; SVM.
 
     Args:
@@ -82,20 +69,7 @@ class MfccFramesSvm:
             raise ValueError(f"n_frames must be at least 1, got {n_frames}")
         self.name = f"MFCC ({n_frames} frames) + SVM"
         self._n_frames = n_frames
-        self._svm = DeviceSvm(kernel, cost)
-
-    def fit(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
-        """Learn, as :class:`model.baselines.baseline.Baseline` has it."""
-        self._svm.fit(self._vectors(clips), labels)
-
-    def scores(self, clips: Sequence[BaselineClip]) -> FloatArray:
-        """Scores, float32 ``(clips, devices)``."""
-        return self._svm.scores(self._vectors(clips))
-
-    @property
-    def n_parameters(self) -> int:
-        """Those of the SVM and of the standardisation."""
-        return self._svm.n_parameters
+        super().__init__(kernel, cost)
 
     def _vectors(self, clips: Sequence[BaselineClip]) -> Vectors:
         # Row by row: a second copy of all of them would count.

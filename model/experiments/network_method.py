@@ -6,16 +6,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from model.baselines.baseline import BaselineClip, IntArray
 from model.corpus import Clip
-from model.evaluation import EVALUATION_HOP_FRAMES
-from model.features import WINDOW_FRAMES, FloatArray, extract, windows_of
+from model.crossval import network_scorer
+from model.experiments.window_votes import features_of, mean_log_posteriors
+from model.features import FloatArray
 from model.network import DeviceNetwork
 from model.network_config import NetworkConfig, Profile, front_end_for
-from model.posterior import log_posterior
 from model.split import Split
 from model.training import train
 from model.training_config import preset
@@ -42,8 +39,8 @@ class NetworkMethod:
         """Train; see :class:`model.baselines.baseline.Baseline`."""
         names = [f"{label:04d}" for label in range(int(labels.max()) + 1)]
         features = {
-            Clip(Path(str(i)), names[label], str(i)): self._features(clips[i])
-            for i, label in enumerate(labels)
+            Clip(Path(str(i)), names[label], str(i)): features_of(clip, self._front_end)
+            for i, (clip, label) in enumerate(zip(clips, labels, strict=True))
         }
         config = NetworkConfig.for_profile(self._profile, len(names), self._front_end)
         with tempfile.TemporaryDirectory() as folder:
@@ -61,18 +58,10 @@ class NetworkMethod:
         self._network = trained.network.eval()
 
     def scores(self, clips: Sequence[BaselineClip]) -> FloatArray:
-        """Mean log posteriors; of a clip shorter than a window nothing is known: all alike."""
+        """See :func:`model.experiments.window_votes.mean_log_posteriors`."""
         network = self._fitted()
-        found = np.zeros((len(clips), network.config.n_devices), np.float32)
-        for i in range(len(clips)):
-            features = self._features(clips[i])
-            if len(features) < WINDOW_FRAMES:
-                continue
-            windows = np.array(windows_of(features, EVALUATION_HOP_FRAMES))
-            with torch.no_grad():
-                logits = network(torch.from_numpy(windows))[0].numpy()
-            found[i] = log_posterior(logits).mean(axis=0)
-        return found
+        scorer = network_scorer(network)
+        return mean_log_posteriors(scorer, clips, self._front_end, network.config.n_devices)
 
     @property
     def n_parameters(self) -> int:
@@ -82,11 +71,6 @@ class NetworkMethod:
         if self._profile == "statistics":
             trained += sum(buffer.numel() for buffer in network.linear_scores.buffers())
         return trained
-
-    def _features(self, clip: BaselineClip) -> FloatArray:
-        if clip.sample_rate_hz != self._front_end.sample_rate_hz:
-            raise ValueError(f"clips of {clip.sample_rate_hz} Hz")
-        return extract(clip.samples, self._front_end)
 
     def _fitted(self) -> DeviceNetwork:
         if self._network is None:
