@@ -34,7 +34,7 @@ from onnx import GraphProto, ModelProto, numpy_helper
 
 from export.graph_builder import Array, bodies
 from model.errors import ModelError
-from model.network_config import TAPS
+from model.network_config import BLOCKS, TAPS
 
 if TYPE_CHECKING:
     from model.network import DeviceNetwork
@@ -50,7 +50,13 @@ def fold(network: DeviceNetwork) -> Folded:
 
     Returns:
         the weights above, float64.
+
+    Raises:
+        ModelError: a network with blocks dropped, which is there to be measured only.
     """
+    if network.config.blocks != BLOCKS:
+        kept = ", ".join(network.config.blocks)
+        raise ModelError(f"only whole networks become model files, not {kept} alone")
     state = {
         name: tensor.detach().cpu().double().numpy()
         for name, tensor in network.state_dict().items()

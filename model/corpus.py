@@ -22,6 +22,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from model.audio import audio_files_in
@@ -74,7 +75,12 @@ class Corpus:
         """sha256 over every clip's file name, label, group and audio bytes, as hex.
 
         Independent of where the corpus lies; two corpora with the same hash hold the same data.
+        The audio is read once, at the first call.
         """
+        return self._content_hash
+
+    @cached_property
+    def _content_hash(self) -> str:
         total = hashlib.sha256()
         for clip in sorted(self.clips, key=lambda c: (c.device, c.path.name, c.group)):
             content = hashlib.sha256(clip.path.read_bytes()).hexdigest()

@@ -10,6 +10,10 @@ section III and Table II.
     outputs its bias, so the feed-forward half of each encoder adds a constant; and attention over
     scalars folds (:class:`ScalarEncoder`), which is what makes it affordable.
 
+    Blocks may be dropped, for the ablations (Tables VII and VIII). Without the ConvLSTMs the frames
+    themselves go on. Without the BiLSTM all steps are flattened, and a fully connected layer makes
+    256 numbers of them. Without the encoders the 256 numbers go to the MLP as they are.
+
 ``hybrid``
     The same blocks up to the BiLSTM. Tokens are the 128 time steps, projected to 64 dimensions,
     pooled by mean and standard deviation; and the MLP also sees the window's whitened long-term
@@ -33,6 +37,7 @@ from torch import Tensor, nn
 
 from model.convlstm import ConvLSTM1d
 from model.encoders import ScalarEncoder, TokenEncoder
+from model.features import WINDOW_FRAMES
 from model.network_config import NetworkConfig
 from model.window_statistics import (
     Discriminants,
@@ -72,25 +77,34 @@ class DeviceNetwork(nn.Module):
 
     def _build_sequence_branch(self, config: NetworkConfig) -> None:
         """ConvLSTMs, BiLSTM and encoders, and the MLP that takes what they give."""
-        first, second = config.filters
-        self.convlstm1 = ConvLSTM1d(
-            1, first, config.n_features, config.strides[0], peepholes=config.peepholes
-        )
-        self.norm1 = nn.BatchNorm1d(first, eps=1e-3)
-        self.convlstm2 = ConvLSTM1d(
-            first, second, self.convlstm1.positions, config.strides[1], peepholes=config.peepholes
-        )
-        self.norm2 = nn.BatchNorm1d(second, eps=1e-3)
-        self.bilstm = nn.LSTM(
-            self.convlstm2.positions * second,
-            config.lstm_units,
-            batch_first=False,
-            bidirectional=True,
-        )
+        step_width = config.n_features
+        if "convlstm" in config.blocks:
+            first, second = config.filters
+            self.convlstm1 = ConvLSTM1d(
+                1, first, config.n_features, config.strides[0], peepholes=config.peepholes
+            )
+            self.norm1 = nn.BatchNorm1d(first, eps=1e-3)
+            self.convlstm2 = ConvLSTM1d(
+                first,
+                second,
+                self.convlstm1.positions,
+                config.strides[1],
+                peepholes=config.peepholes,
+            )
+            self.norm2 = nn.BatchNorm1d(second, eps=1e-3)
+            step_width = self.convlstm2.positions * second
+        if "bilstm" in config.blocks:
+            self.bilstm = nn.LSTM(
+                step_width, config.lstm_units, batch_first=False, bidirectional=True
+            )
+        else:
+            self.gather = nn.Linear(WINDOW_FRAMES * step_width, 2 * config.lstm_units)
         width = 2 * config.lstm_units
         if self.statistics is None:
+            n_encoders = 2 if "transformer" in config.blocks else 0
             self.encoders = nn.ModuleList(
-                ScalarEncoder(config.heads, config.head_dim, config.feed_forward) for _ in range(2)
+                ScalarEncoder(config.heads, config.head_dim, config.feed_forward)
+                for _ in range(n_encoders)
             )
             self.mlp = nn.Linear(width, config.mlp_dim)
             self.mlp_norm = nn.Identity()
@@ -132,17 +146,36 @@ class DeviceNetwork(nn.Module):
         """The pre-Fbank part of the features, what the statistics are taken of."""
         return x[..., 3 * self.config.n_static :]
 
-    def trunk(self, x: Tensor) -> Tensor:
-        """Normalised windows ``(B, 128, 73)`` to BiLSTM states ``(128, B, 2 units)``."""
+    def steps(self, x: Tensor) -> Tensor:
+        """Normalised windows ``(B, 128, 73)`` to what the ConvLSTMs make of them.
+
+        Returns:
+            ``(128, B, width)``; without ConvLSTMs the frames.
+        """
+        if "convlstm" not in self.config.blocks:
+            return x.transpose(0, 1)
         steps = x.permute(1, 2, 0).unsqueeze(-1).contiguous()  # (T, 73, B, 1)
         hidden = self.convlstm1(steps)
         hidden = self.norm1(hidden.reshape(-1, hidden.shape[-1])).view_as(hidden)
         hidden = self.convlstm2(hidden)
         hidden = self.norm2(hidden.reshape(-1, hidden.shape[-1])).view_as(hidden)
         # (T, P, B, C) -> (T, B, P C): position-major, as Keras flattens it.
-        flat = hidden.permute(0, 2, 1, 3).flatten(2)
-        states, _ = self.bilstm(flat)
+        flat: Tensor = hidden.permute(0, 2, 1, 3).flatten(2)
+        return flat
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """Normalised windows ``(B, 128, 73)`` to BiLSTM states ``(128, B, 2 units)``."""
+        states, _ = self.bilstm(self.steps(x))
         return states  # type: ignore[no-any-return]
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Normalised windows to the numbers that the paper's encoders take, ``(B, 2 units)``."""
+        if "bilstm" not in self.config.blocks:
+            gathered: Tensor = self.gather(self.steps(x).transpose(0, 1).flatten(1))
+            return gathered
+        states, units = self.trunk(x), self.config.lstm_units
+        # Last output of either direction: the forward one's last step, the backward's first.
+        return torch.cat([states[-1, :, :units], states[0, :, units:]], dim=1)
 
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """Score windows.
@@ -156,17 +189,15 @@ class DeviceNetwork(nn.Module):
         if self.config.profile == "statistics":
             return self.from_mels(self.mels(windows))
         x = self.input_norm(windows)
-        noisy = x
-        if self.training and self.config.sequence_noise and self.statistics is not None:
-            noisy = x + self.config.sequence_noise * torch.randn_like(x)
-        states = self.trunk(noisy)
         if self.statistics is None:
-            units = self.config.lstm_units
-            # Last output of either direction: the forward one's last step, the backward's first.
-            tokens = torch.cat([states[-1, :, :units], states[0, :, units:]], dim=1)
+            tokens = self.tokens(x)
             for encoder in self.encoders:
                 tokens = encoder(tokens)
             return self.head(tokens)
+        noisy = x
+        if self.training and self.config.sequence_noise:
+            noisy = x + self.config.sequence_noise * torch.randn_like(x)
+        states = self.trunk(noisy)
         tokens = self.project(states).transpose(0, 1)
         for encoder in self.encoders:
             tokens = encoder(tokens)

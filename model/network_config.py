@@ -10,6 +10,11 @@ from model.features import FrontEndConfig
 Profile = Literal["paper", "hybrid", "statistics"]
 PROFILES: tuple[Profile, ...] = ("statistics", "hybrid", "paper")  #: the default first
 
+#: Parts of the paper's network, in order; what is left of it without some of them is what its
+#: ablations compare (Tables VII and VIII).
+Block = Literal["convlstm", "bilstm", "transformer"]
+BLOCKS: tuple[Block, ...] = ("convlstm", "bilstm", "transformer")
+
 TAPS = 3  #: kernel size of all ConvLSTM convolutions, along the feature axis
 
 SOFTNESS = 2.0  #: of the soft minimum and maximum, per standard deviation of a band
@@ -24,6 +29,8 @@ class NetworkConfig:
     Attributes:
         n_devices: number of classes.
         profile: ``"statistics"``, ``"hybrid"`` or ``"paper"``; see :mod:`model.network`.
+        blocks: parts of the sequence branch that are there, at least one, in their order; only the
+            ``paper`` profile can do without some.
         n_static: MFCC and log-energy values per frame (13); frame layout of the front end.
         n_mels: pre-Fbank values per frame (34).
         level_free: subtract the window's mean level from log energy and (logarithmic) pre-Fbank,
@@ -51,6 +58,7 @@ class NetworkConfig:
 
     n_devices: int
     profile: Profile = "hybrid"
+    blocks: tuple[Block, ...] = BLOCKS
     n_static: int = 13
     n_mels: int = 34
     level_free: bool = True
@@ -70,6 +78,11 @@ class NetworkConfig:
     sequence_dropout: float = 0.5
     sequence_noise: float = 0.3
     statistics_noise: float = 1.0
+
+    def __post_init__(self) -> None:
+        kept = tuple(block for block in BLOCKS if block in self.blocks)
+        if not kept or kept != self.blocks or (self.profile != "paper" and kept != BLOCKS):
+            raise ValueError(f"no {self.profile} network is made of {self.blocks}")
 
     @property
     def n_features(self) -> int:
@@ -100,7 +113,7 @@ class NetworkConfig:
         if set(values) - known:
             raise TypeError(f"unknown network settings: {sorted(set(values) - known)}")
         pairs: dict[str, Any] = {
-            key: tuple(values[key]) for key in ("filters", "strides") if key in values
+            key: tuple(values[key]) for key in ("blocks", "filters", "strides") if key in values
         }
         return cls(**{**values, **pairs})
 

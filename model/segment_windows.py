@@ -41,17 +41,19 @@ class SegmentWindows:
         most = max(len(group) for group in per_device)
         self._starts = np.zeros((self.n_copies, self.n_devices, most), np.int64)
         self._lengths = np.zeros((self.n_copies, self.n_devices, most), np.int64)
-        parts: list[npt.NDArray[np.float16]] = []
+        total = sum(len(clip.copy(copy)) for clip in clips for copy in range(self.n_copies))
+        n_mels = clips[0].features.shape[1] - first_mel
+        mels = np.empty((total, n_mels), np.float16)  # filled in place: it may be a gigabyte
         position = 0
         for device, group in enumerate(per_device):
             for slot, clip in enumerate(group):
                 for copy in range(self.n_copies):
-                    frames = clip.copy(copy)[:, first_mel:].astype(np.float16)
-                    parts.append(frames)
+                    frames = clip.copy(copy)[:, first_mel:]
+                    mels[position : position + len(frames)] = frames
                     self._starts[copy, device, slot] = position
                     self._lengths[copy, device, slot] = len(frames)
                     position += len(frames)
-        self._mels = torch.from_numpy(np.concatenate(parts))
+        self._mels = torch.from_numpy(mels)
 
     @classmethod
     def for_network(cls, clips: Sequence[ClipData], config: NetworkConfig) -> SegmentWindows:

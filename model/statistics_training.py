@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.network import DeviceNetwork
+from model.one_cycle import one_cycle
 from model.response_curves import response_curves
 from model.segment_windows import SegmentWindows
 from model.training_config import TrainingConfig
@@ -46,9 +47,7 @@ def train_head(network: DeviceNetwork, windows: SegmentWindows, config: Training
     if network.config.profile == "statistics":
         head += [*network.hidden.parameters(), *network.hidden_norm.parameters()]
     optimizer = torch.optim.AdamW(head, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, RATE, total_steps=config.warm_up_steps, pct_start=0.1
-    )
+    schedule = one_cycle(optimizer, RATE, config.warm_up_steps, rise=0.1)
     loss = torch.tensor(0.0)
     for _ in range(config.warm_up_steps):
         pieces = int(rng.choice(PIECES)) if rng.random() < config.splice else 1

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from rich.console import Console
@@ -23,17 +25,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from model.corpus import Clip
-from model.errors import CorpusError, UsageError
+from model.errors import UsageError
 from model.feature_copies import FeatureCopies
-from model.features import WINDOW_FRAMES, FloatArray, FrontEndConfig
+from model.features import WINDOW_FRAMES, FrontEndConfig
 from model.files import replacing
 from model.network import DeviceNetwork
 from model.network_config import NetworkConfig
+from model.one_cycle import one_cycle
 from model.segment_windows import SegmentWindows
 from model.split import Split
 from model.statistics_training import fit_linear, train_head
 from model.training_config import TrainingConfig
-from model.training_data import ClipData, RandomWindows, fixed_windows, label_clips, spread_windows
+from model.training_data import (
+    ClipData,
+    RandomWindows,
+    fixed_windows,
+    label_clips,
+    spread_windows,
+    training_clips,
+)
 
 VALIDATION_HOP_FRAMES = 64
 _SETTINGS_FILE = "settings.json"
@@ -79,12 +89,8 @@ class DeviceModule(lightning.LightningModule):
         if config.schedule == "step":
             step = torch.optim.lr_scheduler.StepLR(optimizer, config.step_epochs, gamma=0.1)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": step}}
-        cycle = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            config.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=0.2,
-        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        cycle = one_cycle(optimizer, config.learning_rate, steps, rise=0.2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
 
@@ -162,7 +168,7 @@ class Trained:
 
 def train(
     split: Split,
-    features: Mapping[Clip, FloatArray],
+    features: Mapping[Clip, npt.NDArray[np.floating]],
     network_config: NetworkConfig,
     front_end: FrontEndConfig,
     config: TrainingConfig,
@@ -203,11 +209,7 @@ def train(
         CorpusError: a device has no clip of at least one window to train on.
         KeyboardInterrupt: after Ctrl-C; the run can be resumed.
     """
-    train_clips = label_clips(split.train, features, labels, copies)
-    missing = set(range(len(labels))) - {clip.label for clip in train_clips}
-    if missing:
-        names = ", ".join(labels[i] for i in sorted(missing))
-        raise CorpusError(f"no training clip of at least {WINDOW_FRAMES} frames for: {names}")
+    train_clips = training_clips(split.train, features, labels, copies)
     validation_clips = label_clips(split.validation, features, labels)
     _quieten()
     settings = json.loads(

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from model.corpus import Clip
+from model.errors import CorpusError
 from model.feature_copies import FeatureCopies
-from model.features import WINDOW_FRAMES, FloatArray, windows_of
+from model.features import WINDOW_FRAMES, windows_of
 
 SPREAD_WINDOWS = 16_000  #: windows that :func:`spread_windows` keeps at most, about 600 MB
 SPREAD_LEAST_HOP = 8  #: frames; closer windows are all but the same
@@ -26,13 +27,13 @@ class ClipData:
 
     Attributes:
         label: device index.
-        features: float32 ``(frames, 73)``.
+        features: ``(frames, 73)`` of any float type, in memory or mapped from a file.
         copies: the same clip under other conditions, ``(frames, 73)`` each, of any float type; all
             clips of a device are under the same condition in the same copy.
     """
 
     label: int
-    features: FloatArray
+    features: npt.NDArray[np.floating]
     copies: Sequence[npt.NDArray[np.floating]] = ()
 
     def copy(self, number: int) -> npt.NDArray[np.floating]:
@@ -106,7 +107,7 @@ def _crop(
 
 def fixed_windows(clips: Sequence[ClipData], hop_frames: int) -> tuple[Tensor, Tensor]:
     """All windows of all clips at a hop: float32 ``(n, 128, 73)`` and labels, int64 ``(n,)``."""
-    windows = [windows_of(clip.features, hop_frames) for clip in clips]
+    windows = [windows_of(np.asarray(clip.features, np.float32), hop_frames) for clip in clips]
     labels = [np.full(len(w), clip.label) for w, clip in zip(windows, clips, strict=True)]
     return torch.from_numpy(np.concatenate(windows)), torch.from_numpy(np.concatenate(labels))
 
@@ -133,7 +134,7 @@ def spread_windows(clips: Sequence[ClipData]) -> tuple[Tensor, Tensor]:
 
 def label_clips(
     clips: Sequence[Clip],
-    features: Mapping[Clip, FloatArray],
+    features: Mapping[Clip, npt.NDArray[np.floating]],
     labels: Sequence[str],
     copies: FeatureCopies | None = None,
 ) -> list[ClipData]:
@@ -144,6 +145,25 @@ def label_clips(
         for clip in clips
         if len(features[clip]) >= WINDOW_FRAMES
     ]
+
+
+def training_clips(
+    clips: Sequence[Clip],
+    features: Mapping[Clip, npt.NDArray[np.floating]],
+    labels: Sequence[str],
+    copies: FeatureCopies | None = None,
+) -> list[ClipData]:
+    """As :func:`label_clips`, of all devices.
+
+    Raises:
+        CorpusError: a device has no clip of at least one window to train on.
+    """
+    labelled = label_clips(clips, features, labels, copies)
+    missing = set(range(len(labels))) - {clip.label for clip in labelled}
+    if missing:
+        names = ", ".join(labels[i] for i in sorted(missing))
+        raise CorpusError(f"no training clip of at least {WINDOW_FRAMES} frames for: {names}")
+    return labelled
 
 
 def speech_clips(copies: FeatureCopies, files: Container[Path] | None = None) -> list[ClipData]:

@@ -8,11 +8,17 @@ from functools import cache
 import numpy as np
 
 from model.baselines.baseline import Baseline, BaselineClip, IntArray
-from model.features import FrontEndConfig, extract
+from model.features import FloatArray, FrontEndConfig, extract
 from tests.simulated import RATE_HZ, record, speech_like
 
 TRAINING_SPEECH = (1, 2, 3, 4)
 UNHEARD_SPEECH = (5, 6, 7, 8)
+
+
+def as_clip(features: FloatArray, samples: FloatArray, rate_hz: int = RATE_HZ) -> BaselineClip:
+    """A clip in memory."""
+    return BaselineClip(features, lambda: samples, rate_hz)
+
 
 Clips = tuple[list[BaselineClip], IntArray]
 
@@ -21,7 +27,7 @@ Clips = tuple[list[BaselineClip], IntArray]
 def clip_of(device: int, speech: int, seconds: float = 2.0) -> BaselineClip:
     """What a simulated device records of a sound."""
     samples = record(speech_like(seconds, seed=speech), device, seed=speech)
-    return BaselineClip(extract(samples, FrontEndConfig()), samples, RATE_HZ)
+    return as_clip(extract(samples, FrontEndConfig()), samples)
 
 
 def clips_of(n_devices: int, speech: tuple[int, ...]) -> Clips:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import model.baselines.bed_svm as bed
-from model.baselines.baseline import BaselineClip
 from model.baselines.bed_svm import (
     BedSvm,
     average_power,
@@ -19,8 +18,15 @@ from model.baselines.bed_svm import (
 )
 from model.errors import AudioError, CorpusError
 from model.features import FloatArray
-from tests.baseline_rig import TRAINING_SPEECH, accuracy, assert_deterministic, clip_of, clips_of
-from tests.simulated import RATE_HZ, record, speech_like
+from tests.baseline_rig import (
+    TRAINING_SPEECH,
+    accuracy,
+    as_clip,
+    assert_deterministic,
+    clip_of,
+    clips_of,
+)
+from tests.simulated import record, speech_like
 
 
 def plain_power(samples: FloatArray) -> list[float]:
@@ -110,11 +116,11 @@ def test_parameters() -> None:
 
 def test_short_clips_and_mixed_sample_rates_are_refused() -> None:
     clips, labels = clips_of(2, TRAINING_SPEECH)
-    short = BaselineClip(clips[0].features, clips[0].samples[:255], RATE_HZ)
+    short = as_clip(clips[0].features, clips[0].samples[:255])
     with pytest.raises(AudioError, match="255 samples"):
         BedSvm().fit([*clips, short], np.append(labels, 0))
     baseline = BedSvm()
     baseline.fit(clips, labels)
     slower = record(speech_like(1.0, seed=9, rate_hz=16_000), 0)
     with pytest.raises(CorpusError, match="32000 and 16000 Hz"):
-        baseline.scores([BaselineClip(clips[0].features, slower, 16_000)])
+        baseline.scores([as_clip(clips[0].features, slower, 16_000)])

@@ -143,7 +143,8 @@ def test_another_recording_of_the_same_name_is_made_again(
     before = copies_of(corpus, tmp_path / "copies").features(1, corpus.clips[1])
     made.clear()
     write_clip(corpus.clips[1].path, SECONDS[corpus.clips[1].path.stem], seed=5)
-    after = copies_of(corpus, tmp_path / "copies").features(1, corpus.clips[1])
+    again = read_corpus(corpus.clips[1].path.parent)  # a corpus is hashed once
+    after = copies_of(again, tmp_path / "copies").features(1, again.clips[1])
     assert len(made) == 12
     assert before.shape == after.shape
     assert not np.array_equal(before, after)

@@ -15,6 +15,7 @@ from model.baselines.gsv_svm import GsvSvm
 from model.baselines.map_adaptation import AdaptedParts
 from model.errors import CorpusError
 from model.features import FrontEndConfig, extract
+from tests.baseline_rig import as_clip
 from tests.simulated import RATE_HZ
 
 Task = tuple[list[BaselineClip], IntArray, list[BaselineClip], IntArray]
@@ -27,7 +28,7 @@ def task(simulated_corpus: Path) -> Task:
     test: list[tuple[BaselineClip, int]] = []
     for path in sorted(simulated_corpus.glob("*.wav")):
         samples = read_clip(path, RATE_HZ)
-        clip = BaselineClip(extract(samples, FrontEndConfig()), samples, RATE_HZ)
+        clip = as_clip(extract(samples, FrontEndConfig()), samples)
         device = ord(path.stem[3]) - ord("A")
         (test if path.stem.endswith("_4") else train).append((clip, device))
     assert (len(train), len(test)) == (15, 5)
@@ -84,7 +85,7 @@ def test_one_clip_of_each_device_and_one_frame_are_enough(task: Task) -> None:
     baseline.fit([train[i] for i in first], labels[first])
     scores = baseline.scores(test)
     assert (scores.argmax(axis=1) == truth).mean() >= 0.6
-    short = BaselineClip(test[0].features[:1], test[0].samples[:512], RATE_HZ)
+    short = as_clip(test[0].features[:1], test[0].samples[:512], RATE_HZ)
     assert np.isfinite(baseline.scores([short])).all()
 
 

@@ -7,10 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from model.baselines.baseline import BaselineClip
 from model.baselines.ivector_svm import IVectorSvm
 from model.errors import CorpusError
-from tests.baseline_rig import TRAINING_SPEECH, accuracy, assert_deterministic, clips_of
+from tests.baseline_rig import TRAINING_SPEECH, accuracy, as_clip, assert_deterministic, clips_of
 
 small = partial(IVectorSvm, n_gaussians=8, iterations=5)
 
@@ -41,8 +40,7 @@ def test_frames_that_occur_twice_change_no_answer() -> None:
     baseline = small()
     baseline.fit(clips, labels)
     twice = [
-        BaselineClip(np.tile(clip.features, (2, 1)), clip.samples, clip.sample_rate_hz)
-        for clip in clips
+        as_clip(np.tile(clip.features, (2, 1)), clip.samples, clip.sample_rate_hz) for clip in clips
     ]
     np.testing.assert_array_equal(baseline.scores(twice).argmax(axis=1), labels)
 

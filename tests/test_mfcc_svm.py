@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from model.baselines.baseline import Baseline, BaselineClip
+from model.baselines.baseline import Baseline
 from model.baselines.device_svm import DeviceSvm
 from model.baselines.mfcc_svm import (
     MfccFramesSvm,
@@ -19,6 +19,7 @@ from model.errors import CorpusError
 from tests.baseline_rig import (
     TRAINING_SPEECH,
     accuracy,
+    as_clip,
     assert_deterministic,
     clip_of,
     clips_of,
@@ -51,7 +52,7 @@ def test_long_clips_are_cut_and_short_ones_repeat() -> None:
 
 def test_a_clip_of_one_frame_will_do() -> None:
     clips, labels = clips_of(2, TRAINING_SPEECH)
-    one = BaselineClip(clips[0].features[:1], clips[0].samples, clips[0].sample_rate_hz)
+    one = as_clip(clips[0].features[:1], clips[0].samples, clips[0].sample_rate_hz)
     for baseline in (MfccStatisticsSvm(), MfccFramesSvm()):
         baseline.fit([*clips, one], np.append(labels, 0))
         assert np.isfinite(baseline.scores([one])).all()

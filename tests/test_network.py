@@ -8,10 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 
-from model.encoders import ScalarEncoder  # noqa: E402
+from export.folding import fold  # noqa: E402
+from model.encoders import ScalarEncoder, tilted_mean  # noqa: E402
+from model.errors import ModelError  # noqa: E402
 from model.features import FrontEndConfig  # noqa: E402
 from model.network import DeviceNetwork  # noqa: E402
-from model.network_config import NetworkConfig, front_end_for  # noqa: E402
+from model.network_config import BLOCKS, NetworkConfig, front_end_for  # noqa: E402
 
 
 def build(profile: str, n_devices: int = 45) -> DeviceNetwork:
@@ -127,3 +129,74 @@ def test_config_round_trip() -> None:
     assert NetworkConfig.from_dict(changed.to_dict()) == changed
     with pytest.raises(TypeError, match="unknown"):
         NetworkConfig.from_dict({**changed.to_dict(), "surprise": 1})
+
+
+def test_attention_over_scalars_has_the_gradient_of_the_softmax() -> None:
+    torch.manual_seed(3)
+    x = (4 * torch.randn(2, 12, dtype=torch.double)).requires_grad_()
+    tilt = (3 * torch.randn(2, 5, dtype=torch.double)).requires_grad_()
+    scores = tilt.unsqueeze(2) * x.unsqueeze(1)
+    expected = (torch.softmax(scores, dim=2) * x.unsqueeze(1)).sum(dim=2)
+    torch.testing.assert_close(tilted_mean(tilt, x), expected)
+    weights = torch.randn(2, 5, dtype=torch.double)
+    wanted = torch.autograd.grad((expected * weights).sum(), [tilt, x])
+    found = torch.autograd.grad((tilted_mean(tilt, x) * weights).sum(), [tilt, x])
+    torch.testing.assert_close(found, wanted)
+    assert torch.autograd.gradcheck(tilted_mean, (tilt, x))
+    far = tilted_mean(1e4 * tilt.detach(), x.detach())  # the softmax is the extreme value then
+    extreme = torch.where(tilt > 0, x.amax(dim=1, keepdim=True), x.amin(dim=1, keepdim=True))
+    torch.testing.assert_close(far, extreme.detach())
+
+
+GROUPS = [
+    tuple(block for place, block in enumerate(BLOCKS) if number >> place & 1)
+    for number in range(1, 8)
+]
+
+
+@pytest.mark.parametrize("blocks", GROUPS, ids="+".join)
+def test_blocks_can_be_dropped(blocks: tuple[str, ...]) -> None:
+    """Every network of the ablations learns with all it has, and has nothing else."""
+    torch.manual_seed(0)
+    whole = NetworkConfig.for_profile("paper", 3, front_end_for("paper"))
+    network = DeviceNetwork(dataclasses.replace(whole, blocks=blocks))  # type: ignore[arg-type]
+    assert NetworkConfig.from_dict(network.config.to_dict()) == network.config
+    windows, labels = torch.rand(12, 128, 73) + 0.1, torch.arange(12) % 3
+    network.fit_statistics(windows, labels)
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    optimizer = torch.optim.Adam(network.parameters())
+    logits, embedding = network(windows)
+    assert (logits.shape, embedding.shape) == ((12, 3), (12, 128))
+    torch.nn.functional.cross_entropy(logits, labels).backward()
+    optimizer.step()
+    moved = {name for name, value in network.named_parameters() if not value.equal(before[name])}
+    # Of an encoder nothing moves what shifts all scores of a row alike, and what lies around the
+    # norm of one feature.
+    parts_of_encoders = ("query", "query_bias", "key", "value", "value_bias", "out", "out_bias")
+    for name in before:
+        if not name.startswith("encoders") or name.endswith(parts_of_encoders):
+            assert name in moved
+    parts = {"convlstm": "convlstm1.bias", "bilstm": "bilstm.bias_hh_l0", "transformer": "encoders"}
+    for block, name in parts.items():
+        assert any(part.startswith(name) for part in before) == (block in blocks)
+    assert any(part.startswith("gather") for part in before) == ("bilstm" not in blocks)
+
+
+@pytest.mark.parametrize("blocks", [(), ("bilstm", "convlstm"), ("gru",)])
+def test_other_blocks_are_no_network(blocks: tuple[str, ...]) -> None:
+    config = NetworkConfig.for_profile("paper", 3, front_end_for("paper"))
+    with pytest.raises(ValueError, match="no paper network is made of"):
+        dataclasses.replace(config, blocks=blocks)  # type: ignore[arg-type]
+
+
+def test_only_the_paper_profile_drops_blocks() -> None:
+    config = NetworkConfig.for_profile("hybrid", 3, front_end_for("hybrid"))
+    with pytest.raises(ValueError, match="no hybrid network is made of"):
+        dataclasses.replace(config, blocks=("bilstm",))
+
+
+def test_a_network_without_some_blocks_is_not_exported() -> None:
+    config = NetworkConfig.for_profile("paper", 3, front_end_for("paper"))
+    network = DeviceNetwork(dataclasses.replace(config, blocks=("bilstm",)))
+    with pytest.raises(ModelError, match="only whole networks become model files, not bilstm"):
+        fold(network)

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.commands import experiment_options as shared
+from agent.commands import experiment_view as view
 from agent.commands import train_options as options
-from agent.commands.common import console, progress_console, reports_errors
+from agent.commands.common import progress_console, reports_errors
 
 if TYPE_CHECKING:
-    from model.corpus import Corpus
+    from collections.abc import Sequence
+
+    from model.experiments.methods import Fitting, Method
+    from model.experiments.protocols import Protocol
 
 experiment_app = typer.Typer(
     help="The experiments of the paper, on a corpus of yours. Killed runs go on where they were.",
     no_args_is_help=True,
 )
 
-OutputOption = Annotated[
-    Path, typer.Option("-o", "--output", help="Folder for results and finished folds.")
-]
-ProtocolOption = Annotated[
-    str,
-    typer.Option(
-        "--protocol",
-        help="leave-one-clip-out: every content is tested by methods that never heard it; paper: "
-        "64/16/20 % of each device's clips by index.",
-    ),
-]
 MethodOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -39,97 +32,212 @@ MethodOption = Annotated[
         show_default=False,
     ),
 ]
-ProcessesOption = Annotated[
-    int | None,
-    typer.Option(
-        "--processes", min=1, help="Folds at a time; one a core without it.", show_default=False
-    ),
-]
 
 
 @experiment_app.command()
 @reports_errors
 def table5(
     corpus: options.CorpusArgument,
-    output: OutputOption = Path("table5"),
-    protocol: ProtocolOption = "leave-one-clip-out",
+    output: shared.OutputOption = Path("experiments"),
+    protocol: shared.ProtocolOption = "leave-one-clip-out",
     method: MethodOption = None,
+    preset: shared.PresetOption = None,
+    epochs: shared.EpochsOption = None,
+    accelerator: shared.AcceleratorOption = "cpu",
     seed: options.SeedOption = 0,
-    processes: ProcessesOption = None,
+    processes: shared.ProcessesOption = None,
 ) -> None:
     """Methods side by side (Table V): accuracy, F1, parameters, time.
 
     Writes table5.json with every fold, table5.md, a bar chart and a confusion matrix per method.
     """
-    from model.corpus import read_corpus
-    from model.experiments.bar_chart import plot_bars
-    from model.experiments.fold_run import paper_features, run_folds
     from model.experiments.methods import chosen
-    from model.experiments.protocols import check_protocol, folds
-    from model.experiments.table5 import table5_markdown, table5_report
-    from model.files import replacing
+    from model.experiments.protocols import check_protocol
 
     kind, methods = check_protocol(protocol), chosen(method or [])
+    settings = shared.fitting(kind, preset, epochs, accelerator, seed)
+    _accuracy("table5", corpus, output, kind, methods, settings, processes)
+
+
+@experiment_app.command()
+@reports_errors
+def table7(
+    corpus: options.CorpusArgument,
+    output: shared.OutputOption = Path("experiments"),
+    protocol: shared.ProtocolOption = "leave-one-clip-out",
+    preset: shared.PresetOption = None,
+    epochs: shared.EpochsOption = None,
+    accelerator: shared.AcceleratorOption = "cpu",
+    seed: options.SeedOption = 0,
+    processes: shared.ProcessesOption = None,
+) -> None:
+    """One block of the paper's network at a time (Table VII), beside the whole."""
+    from model.experiments.ablations import SINGLE_BLOCKS
+    from model.experiments.protocols import check_protocol
+
+    kind = check_protocol(protocol)
+    settings = shared.fitting(kind, preset, epochs, accelerator, seed)
+    _accuracy("table7", corpus, output, kind, SINGLE_BLOCKS, settings, processes)
+
+
+@experiment_app.command()
+@reports_errors
+def table8(
+    corpus: options.CorpusArgument,
+    output: shared.OutputOption = Path("experiments"),
+    protocol: shared.ProtocolOption = "leave-one-clip-out",
+    preset: shared.PresetOption = None,
+    epochs: shared.EpochsOption = None,
+    accelerator: shared.AcceleratorOption = "cpu",
+    seed: options.SeedOption = 0,
+    processes: shared.ProcessesOption = None,
+) -> None:
+    """Two blocks of the paper's network at a time (Table VIII), beside the whole."""
+    from model.experiments.ablations import PAIRS_OF_BLOCKS
+    from model.experiments.protocols import check_protocol
+
+    kind = check_protocol(protocol)
+    settings = shared.fitting(kind, preset, epochs, accelerator, seed)
+    _accuracy("table8", corpus, output, kind, PAIRS_OF_BLOCKS, settings, processes)
+
+
+def _accuracy(
+    name: str,
+    corpus: Path,
+    output: Path,
+    protocol: Protocol,
+    methods: Sequence[Method],
+    settings: Fitting,
+    processes: int | None,
+) -> None:
+    """Run methods on all folds, and write and show the table."""
+    from model.corpus import read_corpus
+    from model.experiments.accuracy_table import accuracy_markdown, accuracy_report
+    from model.experiments.fold_task import make_features, run_folds
+    from model.experiments.protocols import folds
+
     data = read_corpus(corpus)
-    folds(data, kind)  # whether it can be split, before anything is made
+    folds(data, protocol)  # whether it can be split, before anything is made
     progress = progress_console()
     output.mkdir(parents=True, exist_ok=True)
-    paper_features(data, output / "features", options.progress(progress, "reading"))
+    make_features(data, methods, output, options.progress(progress, "reading"))
     found = run_folds(
         data,
-        kind,
+        protocol,
         methods,
         output,
-        seed=seed,
+        settings,
         processes=processes,
         track=options.progress(progress, "methods and folds"),
     )
-    report = table5_report(data, kind, methods, found)
-    for name, text in (
-        ("table5.json", json.dumps(report, ensure_ascii=False, indent=1)),
-        ("table5.md", table5_markdown(report)),
-    ):
-        with replacing(output / name) as temporary:
-            temporary.write_text(text)
-    title = f"{data.name}, {len(data.devices)} devices, {kind}"
-    rows = report["methods"]
-    plot_bars(
-        [row["title"] for row in rows],
-        [row["accuracy"] for row in rows],
-        title,
-        output / "table5.png",
+    report = accuracy_report(name, data, protocol, methods, found)
+    view.write_table(output, name, report, accuracy_markdown(report))
+    view.plot_accuracies(report, output)
+    view.show_accuracies(report)
+
+
+@experiment_app.command()
+@reports_errors
+def table6(
+    corpus: options.CorpusArgument,
+    output: shared.OutputOption = Path("experiments"),
+    protocol: shared.ProtocolOption = "leave-one-clip-out",
+    seed: options.SeedOption = 0,
+) -> None:
+    """What each method costs (Table VI): parameters and time a clip, with and without features.
+
+    All in one run and on one thread; the paper's network has ratio 1.
+    """
+    from model.corpus import read_corpus
+    from model.experiments.cost import cost_markdown, measure_costs
+    from model.experiments.fold_task import make_features
+    from model.experiments.methods import METHODS, Fitting
+    from model.experiments.protocols import check_protocol, folds
+
+    kind, data = check_protocol(protocol), read_corpus(corpus)
+    folds(data, kind)
+    progress = progress_console()
+    output.mkdir(parents=True, exist_ok=True)
+    make_features(data, METHODS, output, options.progress(progress, "reading"))
+    report = measure_costs(
+        data,
+        kind,
+        METHODS,
+        output,
+        Fitting(seed=seed),
+        options.progress(progress, "fitting and timing"),
     )
-    _plot_confusions(report, data, output)
-    _show(report, title)
+    view.write_table(output, "table6", report, cost_markdown(report))
+    view.show_costs(report)
 
 
-def _plot_confusions(report: dict[str, Any], data: Corpus, output: Path) -> None:
-    from model.confusion_plot import plot_confusion
-    from model.experiments.table5 import pooled_confusion
+@experiment_app.command()
+@reports_errors
+def table9(
+    corpus: options.CorpusArgument,
+    output: shared.OutputOption = Path("experiments"),
+    onto: Annotated[
+        Path | None,
+        typer.Option(
+            "--onto",
+            help="Another corpus, whose phones are the new ones (MOBIPHONE in the paper). Without "
+            "it, phones of CORPUS are drawn.",
+            show_default=False,
+        ),
+    ] = None,
+    pretrained: Annotated[
+        int | None,
+        typer.Option(
+            "--pretrained",
+            min=2,
+            help="Phones of CORPUS to train on first; the others are new. 62.5 % of them without "
+            "it, which is 25 of 40.",
+            show_default=False,
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Draws of these phones.")] = 3,
+    protocol: shared.ProtocolOption = "leave-one-clip-out",
+    preset: shared.PresetOption = None,
+    epochs: shared.EpochsOption = None,
+    accelerator: shared.AcceleratorOption = "cpu",
+    seed: options.SeedOption = 0,
+    processes: shared.ProcessesOption = None,
+) -> None:
+    """Networks of some phones, fine-tuned on others (Table IX)."""
+    from model.corpus import read_corpus
+    from model.errors import UsageError
+    from model.experiments.fold_task import make_features
+    from model.experiments.protocols import check_protocol, folds
+    from model.experiments.transfer import GROUPS, new_phones, run_transfer
+    from model.experiments.transfer_table import transfer_markdown, transfer_report
 
-    for row in report["methods"]:
-        plot_confusion(
-            pooled_confusion(row["folds"], len(data.devices)),
-            data.devices,
-            f"{row['title']}: {row['correct']} of {row['count']} clips (cells in % of the row)",
-            output / f"confusion-{row['key']}.png",
-        )
-
-
-def _show(report: dict[str, Any], title: str) -> None:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", pad_edge=False)
-    table.add_column("method", no_wrap=True)
-    for name in ("right", "accuracy", "parameters", "fit", "a clip"):
-        table.add_column(name, justify="right")
-    for row in report["methods"]:
-        table.add_row(
-            row["title"],
-            f"{row['correct']}/{row['count']}",
-            f"{100 * row['accuracy']:.1f} %",
-            f"{row['n_parameters']:,}",
-            f"{row['fit_s']:.1f} s",
-            f"{row['ms_per_clip']:.1f} ms",
-        )
-    console().print(table)
+    kind = check_protocol(protocol)
+    settings = shared.fitting(kind, preset, epochs, accelerator, seed)
+    if onto is not None and pretrained is not None:
+        raise UsageError("--pretrained draws phones of one corpus; with --onto all are trained on")
+    data = read_corpus(corpus)
+    target = read_corpus(onto) if onto is not None else None
+    folds(target or data, kind)
+    chosen = new_phones(data, target, pretrained, draws, seed)
+    progress = progress_console()
+    output.mkdir(parents=True, exist_ok=True)
+    folders = (output, output if target is None else output / "onto")
+    reading = options.progress(progress, "reading")
+    make_features(target or data, [group.method for group in GROUPS], folders[1], reading)
+    if target is not None:
+        networks = [group.method for group in GROUPS if group.freeze]
+        make_features(data, networks, folders[0], reading)
+    parts = run_transfer(
+        data,
+        target,
+        kind,
+        folders,
+        settings,
+        chosen,
+        processes=processes,
+        track=options.progress(progress, "trainings"),
+    )
+    report = transfer_report(data, target, kind, parts)
+    view.write_table(output, "table9", report, transfer_markdown(report))
+    view.plot_transfer(report, output)
+    view.show_transfer(report)

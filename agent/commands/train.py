@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent import __version__
 from agent.commands import train_options as options
 from agent.commands.common import progress_console, reports_errors
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Mapping
 
-    from model.corpus import Clip, Corpus
+    from model.corpus import Clip
     from model.features import FloatArray
-    from model.metadata import ModelMetadata
     from model.network_config import Profile
     from model.open_set import OpenSet
     from model.split import Split
@@ -27,10 +25,30 @@ if TYPE_CHECKING:
 
 @reports_errors
 def train(
+    context: typer.Context,
     corpus: options.CorpusArgument,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Model file to write (.onnx).")
     ] = Path("model.onnx"),
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Fine-tune this model (.onnx) to the devices of the corpus, instead of training "
+            "from scratch.",
+            show_default=False,
+        ),
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(
+            "--freeze",
+            help="With --from, what stays of the model: trunk (all but MLP and softmax; without "
+            "the option) or mlp (all but the softmax).",
+            show_default=False,
+        ),
+    ] = None,
     profile: options.ProfileOption = "statistics",
     preset: options.PresetOption = "robust",
     split_by: Annotated[
@@ -78,16 +96,22 @@ def train(
 ) -> None:
     """Train a model on labelled recordings and write it as one .onnx file.
 
-    Checkpoints go to <output>.run until the model is written; --resume goes on from there.
+    Checkpoints go to OUTPUT.run until the model is written; --resume goes on from there.
+
+    With --from, an existing model is fine-tuned instead, by the preset transfer: of its network
+    only MLP and softmax learn, or the softmax alone, in --epochs whatever the profile.
     """
-    from export.onnx_file import write_model
+    from agent.commands.fine_tune import check_options, fine_tune_model, given_profile
+    from agent.commands.model_writing import model_metadata, write_checked
+    from agent.commands.prepared_corpus import prepare
     from model.corpus import speech_corpus
     from model.domain_training import fit_other_domains
     from model.errors import DevrecError, UsageError
     from model.network_config import NetworkConfig, front_end_for
     from model.simulated_domains import speech_parts
     from model.training import train as run_training
-    from model.training_data import fixed_windows, label_clips
+    from model.training_config import TRANSFER
+    from model.training_config import preset as training_preset
 
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: a model file ends in .onnx")
@@ -95,6 +119,16 @@ def train(
         raise DevrecError(f"{output}: the folder does not exist")
     if split_by not in ("clip", "group", "none"):
         raise UsageError(f"unknown split {split_by}; there are: clip, group, none")
+    if source is not None:
+        check_options(context)
+        transfer = training_preset(TRANSFER).with_changes(
+            epochs=epochs, batch=batch, learning_rate=learning_rate, patience=patience, seed=seed
+        )
+        asked = given_profile(context)
+        fine_tune_model(source, freeze or "trunk", asked, corpus, output, split_by, transfer)
+        return
+    if freeze is not None:
+        raise UsageError("--freeze goes with --from")
     kind = options.check_profile(profile)
     config = options.training_config(
         preset,
@@ -111,16 +145,9 @@ def train(
     )
     console = progress_console()
     front_end = front_end_for(kind)
-    loaded = options.load(corpus, front_end, console)
-    data, features = loaded.corpus, loaded.features
-    split = _split(data, split_by, seed)
-    console.print(
-        f"{data.name}: {len(data.devices)} devices, {len(split.train)} clips to train on, "
-        f"{len(split.validation)} to validate, {len(split.test)} to test ({split.name})",
-        markup=False,
-    )
-    fingerprint = data.content_hash()
-    reports = _reports(openset, crossval, fingerprint, kind)
+    prepared = prepare(corpus, front_end, split_by, seed, console)
+    data, features, split = prepared.corpus, prepared.features, prepared.split
+    reports = _reports(openset, crossval, prepared.fingerprint, kind)
     run_dir = output.with_name(output.name + ".run")
     domains = None
     if speech is not None and reports is not None:
@@ -137,7 +164,7 @@ def train(
         copies=options.make_copies(data, front_end, config, run_dir / "copies", console),
         speech=options.make_speech(speech, front_end, config, run_dir / "speech", console),
         resume=resume,
-        fingerprint=fingerprint,
+        fingerprint=prepared.fingerprint,
         accelerator=accelerator,
         console=console,
     )
@@ -145,24 +172,17 @@ def train(
         return
     if trained.stopped_early:
         console.print(f"stopped early after {trained.epochs} of {config.epochs} epochs")
-    metadata = _metadata(trained, data, split, features, config.to_dict(), fingerprint, console)
+    metadata = model_metadata(trained.network, front_end, prepared, config, trained.epochs, console)
     if reports is not None:
         other = None
         if domains is not None:
             other = fit_other_domains(trained.network, *domains)
         open_set = _open_set(trained, split, features, *reports)
         metadata = replace(metadata, open_set=replace(open_set, other_domains=other))
-    test_windows, _ = fixed_windows(
-        label_clips(split.test or split.train, features, data.devices)[:4], hop_frames=64
-    )
-    difference = write_model(trained.network, metadata, output, test_windows.numpy()[:32])
+    written = write_checked(trained.network, metadata, output, prepared)
     if not keep_run:
         shutil.rmtree(run_dir)
-    size = output.stat().st_size / 1e6
-    console.print(
-        f"wrote {output} ({size:.1f} MB; differs from the network by at most {difference:.1g})",
-        markup=False,
-    )
+    console.print(written, markup=False)
 
 
 Reports = tuple["dict[str, Any]", "dict[str, Any] | None"]
@@ -189,7 +209,7 @@ def _reports(
 def _open_set(
     trained: Trained,
     split: Split,
-    features: dict[Clip, FloatArray],
+    features: Mapping[Clip, FloatArray],
     openset: dict[str, Any],
     crossval: dict[str, Any] | None,
 ) -> OpenSet:
@@ -216,72 +236,3 @@ def _open_set(
         ]
     )
     return open_set_from(prototypes, spectra, openset, crossval)
-
-
-def _split(corpus: Corpus, split_by: str, seed: int) -> Split:
-    from model.split import all_for_training, declared_split, share_split
-
-    if split_by == "none":
-        return all_for_training(corpus)
-    declared = declared_split(corpus)
-    if declared is not None:
-        return declared
-    return share_split(corpus, "group" if split_by == "group" else "clip", seed=seed)
-
-
-def _metadata(
-    trained: Trained,
-    corpus: Corpus,
-    split: Split,
-    features: dict[Clip, FloatArray],
-    training: dict[str, Any],
-    fingerprint: str,
-    console: Console,
-) -> ModelMetadata:
-    """Evaluate on the test clips, if any are held out, and collect the provenance."""
-    from datetime import datetime, timezone
-
-    import torch
-
-    from model.crossval import network_scorer
-    from model.evaluation import evaluate
-    from model.features import WINDOW_FRAMES
-    from model.metadata import ModelMetadata
-    from model.network_config import front_end_for
-
-    metrics: dict[str, Any] = {"held out": "nothing"}
-    if split.test:
-        result = evaluate(
-            network_scorer(trained.network),
-            [(clip, features[clip]) for clip in split.test],
-            corpus.devices,
-            WINDOW_FRAMES,
-        )
-        metrics = {
-            "test clips": result.clips.count,
-            "test clip accuracy": result.clips.accuracy,
-            "test windows": result.windows.count,
-            "test window accuracy": result.windows.accuracy,
-        }
-        console.print(
-            f"test: {100 * result.windows.accuracy:.2f} % of {result.windows.count} windows, "
-            f"{result.clips.correct} of {result.clips.count} clips"
-        )
-    network = trained.network.config
-    return ModelMetadata(
-        labels=trained.labels,
-        front_end=front_end_for(network.profile),
-        network=network.to_dict(),
-        provenance={
-            "version": __version__,
-            "torch": torch.__version__,
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "corpus": corpus.name,
-            "corpus sha256": fingerprint,
-            "clips": len(corpus.clips),
-            "split": split.name,
-            "epochs": trained.epochs,
-            "training": training,
-            "metrics": metrics,
-        },
-    )

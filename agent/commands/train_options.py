@@ -55,7 +55,9 @@ StepsOption = Annotated[
 EpochsOption = Annotated[
     int | None,
     typer.Option(
-        "--epochs", min=1, help="Instead of the preset's; not for the statistics profile."
+        "--epochs",
+        min=1,
+        help="Instead of the preset's; not for the statistics profile, but to fine-tune it.",
     ),
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", min=2, help="Windows per step.")]
@@ -129,8 +131,10 @@ def training_config(
     """
     from model.augmentation.recipe import check_names
     from model.errors import UsageError
-    from model.training_config import preset
+    from model.training_config import TRANSFER, preset
 
+    if preset_name == TRANSFER:
+        raise UsageError(f"--preset {TRANSFER} is for fine-tuning: `train --from MODEL`")
     if precision not in ("32", "16-mixed", "bf16-mixed"):
         raise UsageError(f"unknown precision {precision}; there are: 32, 16-mixed, bf16-mixed")
     by_epochs = {

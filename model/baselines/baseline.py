@@ -6,7 +6,7 @@ with the settings that it states, on well-kept libraries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,22 +22,33 @@ MFCC_DIMS = 39  #: static, delta and delta-delta values of a frame: the first of
 
 @dataclass(frozen=True, eq=False)
 class BaselineClip:
-    """A clip as the baselines take it.
+    """A clip as the baselines take it; what lies on disk is read when it is asked for.
 
     Attributes:
-        features: float32 ``(frames, 73)``, of the paper's front end.
-        samples: float32 ``(n,)``, mono, full scale 1.
+        frames: ``(frames, 73)`` of any float type, in memory or mapped from a file; of the front
+            end that the method is given (see :class:`model.experiments.methods.Method`).
+        read: gives the samples, float32 ``(n,)``, mono, full scale 1.
         sample_rate_hz: of the samples.
     """
 
-    features: FloatArray
-    samples: FloatArray
+    frames: npt.NDArray[np.floating]
+    read: Callable[[], FloatArray]
     sample_rate_hz: int
+
+    @property
+    def features(self) -> FloatArray:
+        """float32 ``(frames, 73)``."""
+        return np.asarray(self.frames, np.float32)
 
     @property
     def mfcc(self) -> FloatArray:
         """float32 ``(frames, 39)``."""
-        return self.features[:, :MFCC_DIMS]
+        return np.asarray(self.frames[:, :MFCC_DIMS], np.float32)
+
+    @property
+    def samples(self) -> FloatArray:
+        """float32 ``(n,)``; read anew each time."""
+        return self.read()
 
 
 class Baseline(Protocol):

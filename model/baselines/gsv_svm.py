@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from model.baselines.background_store import NOT_KEPT, BackgroundStore
 from model.baselines.baseline import BaselineClip, IntArray
 from model.baselines.device_svm import DeviceSvm
 from model.baselines.map_adaptation import RELEVANCE_FACTOR, AdaptedParts, adapt, supervector
@@ -20,7 +22,6 @@ from model.baselines.universal_background import (
     N_GAUSSIANS,
     DiagonalMixture,
     WideArray,
-    fit_background_model,
 )
 from model.features import FloatArray
 
@@ -44,6 +45,7 @@ class GsvSvm:
             :func:`model.baselines.map_adaptation.supervector`.
         cost: of the SVM.
         max_frames: frames that the background model is fitted on at most, drawn at random.
+        store: where the background model is kept, for other methods and runs.
     """
 
     name = "GSV + SVM"
@@ -56,13 +58,14 @@ class GsvSvm:
         parts: AdaptedParts = "means",
         cost: float = 1.0,
         max_frames: int = MAX_FRAMES,
+        store: BackgroundStore = NOT_KEPT,
     ) -> None:
-        self._seed = seed
-        self._n_gaussians = n_gaussians
+        self._fit_background = partial(
+            store.fitted, n_gaussians=n_gaussians, seed=seed, max_frames=max_frames
+        )
         self._relevance_factor = relevance_factor
         self._parts: AdaptedParts = parts
         self._cost = cost
-        self._max_frames = max_frames
         self._fitted: _Learnt | None = None
 
     def fit(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
@@ -75,9 +78,7 @@ class GsvSvm:
         Raises:
             CorpusError: fewer than two devices, or fewer frames than Gaussians.
         """
-        background = fit_background_model(
-            (clip.mfcc for clip in clips), self._n_gaussians, self._seed, self._max_frames
-        )
+        background = self._fit_background(clip.mfcc for clip in clips)
         svm = DeviceSvm("linear", self._cost)
         svm.fit(self._supervectors(background, clips), labels)
         self._fitted = _Learnt(background, svm)

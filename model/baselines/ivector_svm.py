@@ -11,18 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from model.baselines.background_store import NOT_KEPT, BackgroundStore
 from model.baselines.baseline import BaselineClip, IntArray
+from model.baselines.clip_inputs import clip_statistics
 from model.baselines.device_svm import DeviceSvm, Kernel, Vectors
 from model.baselines.total_variability import TotalVariability, train_total_variability
-from model.baselines.universal_background import (
-    MAX_FRAMES,
-    N_GAUSSIANS,
-    DiagonalMixture,
-    fit_background_model,
-)
+from model.baselines.universal_background import MAX_FRAMES, N_GAUSSIANS, DiagonalMixture
 from model.features import FloatArray
 
 
@@ -49,6 +47,7 @@ class IVectorSvm:
         kernel: of the SVM.
         cost: of the SVM.
         max_frames: frames that the background model is fitted on at most, drawn at random.
+        store: where the background model is kept, for other methods and runs.
     """
 
     name = "i-vector + SVM"
@@ -63,15 +62,17 @@ class IVectorSvm:
         kernel: Kernel = "linear",
         cost: float = 1.0,
         max_frames: int = MAX_FRAMES,
+        store: BackgroundStore = NOT_KEPT,
     ) -> None:
+        self._fit_background = partial(
+            store.fitted, n_gaussians=n_gaussians, seed=seed, max_frames=max_frames
+        )
         self._seed = seed
-        self._n_gaussians = n_gaussians
         self._rank = rank
         self._iterations = iterations
         self._length_normalise = length_normalise
         self._kernel: Kernel = kernel
         self._cost = cost
-        self._max_frames = max_frames
         self._fitted: _Learnt | None = None
 
     def fit(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
@@ -84,10 +85,8 @@ class IVectorSvm:
         Raises:
             CorpusError: fewer than two devices, or fewer frames than Gaussians.
         """
-        background = fit_background_model(
-            (clip.mfcc for clip in clips), self._n_gaussians, self._seed, self._max_frames
-        )
-        n, f = _statistics(background, clips)
+        background = self._fit_background(clip.mfcc for clip in clips)
+        n, f = clip_statistics(background, clips)
         extractor = train_total_variability(
             n,
             f,
@@ -106,7 +105,7 @@ class IVectorSvm:
     def scores(self, clips: Sequence[BaselineClip]) -> FloatArray:
         """Scores, float32 ``(clips, devices)``."""
         learnt = self._learnt
-        vectors = learnt.extractor.ivectors(*_statistics(learnt.background, clips))
+        vectors = learnt.extractor.ivectors(*clip_statistics(learnt.background, clips))
         return learnt.svm.scores(self._normalised(vectors, learnt.mean))
 
     @property
@@ -133,14 +132,3 @@ class IVectorSvm:
         lengths = np.linalg.norm(centred, axis=1, keepdims=True)
         normalised: Vectors = centred / np.maximum(lengths, np.finfo(np.float64).tiny)
         return normalised
-
-
-def _statistics(
-    background: DiagonalMixture, clips: Sequence[BaselineClip]
-) -> tuple[Vectors, Vectors]:
-    """Baum-Welch statistics of clips, ``(clips, gaussians)`` and ``(clips, gaussians, dims)``."""
-    n = np.empty((len(clips), len(background.weights)))
-    f = np.empty((len(clips), *background.means.shape))
-    for index, clip in enumerate(clips):
-        n[index], f[index], _ = background.statistics(clip.mfcc)
-    return n, f

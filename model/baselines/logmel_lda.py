@@ -42,7 +42,11 @@ class LogMelLDA:
 
     def fit(self, windows: FloatArray, labels: IntArray) -> None:
         """Learn from windows ``(n, 128, 73)`` with device indices ``(n,)``."""
-        self._lda.fit(self.statistics(windows), labels)
+        self.fit_statistics(self.statistics(windows), labels)
+
+    def fit_statistics(self, statistics: FloatArray, labels: IntArray) -> None:
+        """As :meth:`fit`, from statistics ``(n, 68)`` of the windows."""
+        self._lda.fit(statistics, labels)
 
     def logits(self, windows: FloatArray) -> FloatArray:
         """Log posteriors ``(n, devices)``, floored at -50 as one window must not veto a clip."""

@@ -32,7 +32,7 @@ N_GAUSSIANS = 64
 #: several numbers for every frame and Gaussian: all frames of 45 devices with 642 clips each would
 #: not fit in memory.
 MAX_FRAMES = 200_000
-_EM_ITERATIONS = 200
+EM_ITERATIONS = 200  #: of the fit at most
 _BLOCK_FRAMES = 4096  #: frames at once in the statistics: bounds the memory for long clips
 
 
@@ -133,14 +133,38 @@ def fit_background_model(
     Raises:
         CorpusError: fewer frames than Gaussians.
     """
-    frames = draw_frames(clips, max_frames, np.random.default_rng(seed)).astype(np.float64)
+    return fit_mixture(background_frames(clips, seed, max_frames), n_gaussians, seed)
+
+
+def background_frames(
+    clips: Iterable[npt.NDArray[np.floating]], seed: int, max_frames: int = MAX_FRAMES
+) -> FloatArray:
+    """The frames that :func:`fit_background_model` fits its mixture on.
+
+    Returns:
+        float32 ``(at most max_frames, dims)``.
+    """
+    return draw_frames(clips, max_frames, np.random.default_rng(seed))
+
+
+def fit_mixture(frames: FloatArray, n_gaussians: int, seed: int) -> DiagonalMixture:
+    """EM, from k-means, on all the frames given. Deterministic under ``seed``.
+
+    Args:
+        frames: float32 ``(n, dims)``.
+        n_gaussians: size of the mixture.
+        seed: of k-means.
+
+    Raises:
+        CorpusError: fewer frames than Gaussians.
+    """
     if len(frames) < n_gaussians:
         raise CorpusError(
             f"a background model of {n_gaussians} Gaussians needs at least as many frames, "
             f"and the clips have {len(frames)}"
         )
     mixture = GaussianMixture(
-        n_gaussians, covariance_type="diag", max_iter=_EM_ITERATIONS, random_state=seed
+        n_gaussians, covariance_type="diag", max_iter=EM_ITERATIONS, random_state=seed
     )
     with warnings.catch_warnings(), threadpool_limits(limits=1):
         # k-means on several threads adds up in the order in which they finish, and so rounds; and
@@ -148,7 +172,7 @@ def fit_background_model(
         # A likelihood that still grows by little is no matter, nor are fewer distinct frames than
         # Gaussians (clips of digital silence).
         warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture.fit(frames)
+        mixture.fit(frames.astype(np.float64))
     return DiagonalMixture(mixture.weights_, mixture.means_, mixture.covariances_)
 
 

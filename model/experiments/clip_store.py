@@ -1,11 +1,12 @@
 """Clips of a corpus as the baselines take them, read when they are asked for (numpy).
 
-Features lie on disk; one clip at a time is in memory, whatever the corpus holds.
+Features lie on disk and are mapped into memory, whatever the corpus holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import overload
 
 from model.audio import read_clip
@@ -19,7 +20,7 @@ class ClipStore(Sequence[BaselineClip]):
 
     Args:
         clips: the clips.
-        features: of them all, with the paper's front end.
+        features: of them all, with the front end of the method that is to have them.
         sample_rate_hz: of the samples.
     """
 
@@ -39,5 +40,6 @@ class ClipStore(Sequence[BaselineClip]):
         if isinstance(index, slice):
             return ClipStore(self._clips[index], self._features, self._rate_hz)
         clip = self._clips[index]
-        samples = read_clip(clip.path, self._rate_hz)
-        return BaselineClip(self._features.features(0, clip), samples, self._rate_hz)
+        first, last = self._features.span(0, clip)
+        reader = partial(read_clip, clip.path, self._rate_hz)
+        return BaselineClip(self._features.frames[first:last], reader, self._rate_hz)

@@ -35,14 +35,18 @@ def folds(corpus: Corpus, protocol: Protocol) -> list[Split]:
 
 
 def index_split(corpus: Corpus) -> Split:
-    """64/16/20 % of each device's clips, in the order of the corpus.
+    """64/16/20 % of each device's clips, by the order of their groups, which are their indices.
+
+    Not by the order of a folder's names or a manifest's lines: 10 comes after 9.
 
     Raises:
         CorpusError: a device has fewer than three clips.
     """
     sides: tuple[list[Clip], list[Clip], list[Clip]] = ([], [], [])
+    place = {group: number for number, group in enumerate(corpus.groups)}
+    ordered = sorted(corpus.clips, key=lambda clip: place[clip.group])
     for device in corpus.devices:
-        clips = [clip for clip in corpus.clips if clip.device == device]
+        clips = [clip for clip in ordered if clip.device == device]
         if len(clips) < 3:
             raise CorpusError(f"{device}: {len(clips)} clips cannot be split three ways")
         last = max(1, round(PAPER_SHARES[2] * len(clips)))

@@ -8,30 +8,18 @@ import numpy as np
 
 from model.baselines.baseline import BaselineClip
 from model.evaluation import EVALUATION_HOP_FRAMES, Scorer
-from model.features import FloatArray, FrontEndConfig, extract, windows_of
+from model.features import FloatArray, windows_of
 from model.posterior import log_posterior
 
 
-def features_of(clip: BaselineClip, front_end: FrontEndConfig) -> FloatArray:
-    """Frames of a clip with a front end of the method's own, float32 ``(frames, 73)``.
-
-    Raises:
-        ValueError: the clip has another sample rate.
-    """
-    if clip.sample_rate_hz != front_end.sample_rate_hz:
-        raise ValueError(f"clips of {clip.sample_rate_hz} Hz")
-    return extract(clip.samples, front_end)
-
-
 def mean_log_posteriors(
-    scorer: Scorer, clips: Sequence[BaselineClip], front_end: FrontEndConfig, n_devices: int
+    scorer: Scorer, clips: Sequence[BaselineClip], n_devices: int
 ) -> FloatArray:
     """Scores of clips, float32 ``(clips, devices)``.
 
     Args:
         scorer: windows to logits.
         clips: each is read once.
-        front_end: of the windows.
         n_devices: logits of a window.
 
     Returns:
@@ -40,7 +28,7 @@ def mean_log_posteriors(
     """
     found = np.zeros((len(clips), n_devices), np.float32)
     for row, clip in zip(found, clips, strict=True):
-        windows = windows_of(features_of(clip, front_end), EVALUATION_HOP_FRAMES)
+        windows = windows_of(clip.features, EVALUATION_HOP_FRAMES)
         if len(windows):
             row[:] = log_posterior(scorer(windows)).mean(axis=0)
     return found

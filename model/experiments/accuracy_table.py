@@ -1,4 +1,4 @@
-"""Table V of the paper: how often each method names the device of a clip (numpy)."""
+"""Tables V, VII and VIII: how often each method names the device of a clip (numpy)."""
 
 from __future__ import annotations
 
@@ -9,38 +9,41 @@ from typing import Any
 import numpy as np
 
 from model.corpus import Corpus
+from model.experiments.fold_task import Folds
 from model.experiments.methods import Method
 from model.experiments.protocols import Protocol
 from model.metrics import IntArray, confusion_matrix, figures
 
 
-def table5_report(
+def accuracy_report(
+    experiment: str,
     corpus: Corpus,
     protocol: Protocol,
     methods: Sequence[Method],
-    folds: Mapping[str, Sequence[Mapping[str, Any]]],
+    folds: Folds,
 ) -> dict[str, Any]:
     """All figures, JSON-ready.
 
     Args:
+        experiment: name of the table.
         corpus: that was tested on.
         protocol: of the folds.
         methods: in the order of the table.
-        folds: of each method, from :func:`model.experiments.fold_run.run_folds`.
+        folds: of each method.
 
     Returns:
-        corpus, protocol and settings; for each method accuracy, precision, recall and F1 over all
-        folds' clips, parameters, seconds to fit a fold and milliseconds a clip, every fold.
+        corpus and protocol; for each method its settings, accuracy, precision, recall and F1 over
+        all folds' clips, parameters, seconds to fit a fold and milliseconds a clip, every fold.
     """
-    first = next(iter(folds.values()))[0]
+    settings = [fold["settings"] for key in folds for fold in folds[key]]
     return {
-        "experiment": "table5",
+        "experiment": experiment,
         "corpus": corpus.name,
-        "corpus_sha256": first["settings"]["corpus"],
-        "devices": len(corpus.devices),
+        "corpus_sha256": settings[0]["corpus"],
+        "devices": list(corpus.devices),
         "clips": len(corpus.clips),
         "protocol": protocol,
-        "settings": first["settings"],
+        "seed": settings[0]["seed"],
         "methods": [_method(method, folds[method.key], corpus) for method in methods],
     }
 
@@ -55,6 +58,7 @@ def _method(method: Method, folds: Sequence[Mapping[str, Any]], corpus: Corpus) 
         "n_parameters": max(fold["n_parameters"] for fold in folds),
         "fit_s": round(float(np.mean([fold["fit_s"] for fold in folds])), 3),
         "ms_per_clip": round(float(np.mean([fold["ms_per_clip"] for fold in folds])), 3),
+        "settings": folds[0]["settings"],
         "folds": [
             {key: value for key, value in fold.items() if key != "settings"} for fold in folds
         ],
@@ -68,11 +72,11 @@ def pooled_confusion(folds: Sequence[Mapping[str, Any]], n_devices: int) -> IntA
     return confusion_matrix(truth, decided, n_devices)
 
 
-def table5_markdown(report: Mapping[str, Any]) -> str:
+def accuracy_markdown(report: Mapping[str, Any]) -> str:
     """The table beside the paper's figures."""
     lines = [
-        f"{report['corpus']}: {report['devices']} devices, {report['clips']} clips, protocol "
-        f"{report['protocol']}, seed {report['settings']['seed']}.",
+        f"{report['corpus']}: {len(report['devices'])} devices, {report['clips']} clips, protocol "
+        f"{report['protocol']}, seed {report['seed']}.",
         "",
         "| method | clips right | accuracy | F1 | the paper's accuracy | parameters | fit a fold | "
         "a clip |",

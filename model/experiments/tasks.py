@@ -1,0 +1,119 @@
+"""Parts of an experiment, in parallel processes, and resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+from model.files import replacing
+from model.worker_processes import results_of
+
+FORMAT = 2
+
+Track = Callable[[Sequence[int]], Iterable[int]]  #: wraps an iteration, for progress
+
+
+class Task(Protocol):
+    """A part that can be run on its own; goes to a process."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the experiment; names its file."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its result, JSON-ready."""
+        ...
+
+    def run(self) -> dict[str, Any]:
+        """The result, JSON-ready; may take minutes."""
+        ...
+
+
+def common_settings(**further: Any) -> dict[str, Any]:
+    """What decides the results of any task, with what else does."""
+    return {
+        "format": FORMAT,
+        "python": platform.python_version(),
+        "versions": versions(),
+        **further,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that decide the figures."""
+    found = {}
+    for name in ("numpy", "scipy", "scikit-learn", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def run_tasks(
+    tasks: Sequence[Task], folder: Path, *, processes: int | None, track: Track | None = None
+) -> list[dict[str, Any]]:
+    """Run all tasks; what ``folder`` holds of them already is not repeated.
+
+    Args:
+        tasks: in the order in which they are begun.
+        folder: for results, a file each, written whole or not at all; created.
+        processes: to work with, of one thread each; as many as there are cores without it.
+        track: shows progress over the tasks that are not done yet.
+
+    Returns:
+        the results, in the order of the tasks, each with its ``settings`` and how many
+        ``processes`` ran beside it.
+
+    Raises:
+        DevrecError: a process was killed, or what a task raises. What is finished stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    count = processes or os.cpu_count() or 1
+    results = [_held(folder, task) for task in tasks]
+    missing = [index for index, result in enumerate(results) if result is None]
+    if missing:
+        count = min(count, len(missing))
+        jobs = [(tasks[index], folder, count) for index in missing]
+        order = track(missing) if track else missing
+        with results_of(_run, jobs, count) as found:
+            for index, result in zip(order, found, strict=True):
+                results[index] = result
+    return [result for result in results if result is not None]
+
+
+def _file(folder: Path, task: Task) -> Path:
+    return folder / f"{task.name}.json"
+
+
+def _held(folder: Path, task: Task) -> dict[str, Any] | None:
+    """A finished result of the same settings."""
+    try:
+        found: dict[str, Any] = json.loads(_file(folder, task).read_text())
+        return found if found["settings"] == _plain(task.settings) else None
+    except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: run again
+        return None
+
+
+def _plain(settings: dict[str, Any]) -> Any:
+    """Settings as a file gives them back: lists for tuples."""
+    return json.loads(json.dumps(settings))
+
+
+def _run(job: tuple[Task, Path, int]) -> dict[str, Any]:
+    """Run one task, in a worker; the result is on disk before it is returned."""
+    from threadpoolctl import threadpool_limits
+
+    task, folder, processes = job
+    with threadpool_limits(1):
+        result = {"settings": _plain(task.settings), **task.run(), "processes": processes}
+    with replacing(_file(folder, task)) as temporary:
+        temporary.write_text(json.dumps(result))
+    return result

@@ -1,0 +1,70 @@
+"""Work in fresh processes of one thread each, which end with the program and are missed if lost."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.pool import IMapIterator
+from multiprocessing.process import BaseProcess
+from typing import TypeVar
+
+from model.errors import DevrecError
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+_LOOK_S = 0.5  #: between looks at whether all processes live, while a result is awaited
+
+
+@contextmanager
+def results_of(work: Callable[[J], R], jobs: Sequence[J], processes: int) -> Iterator[Iterator[R]]:
+    """The results of jobs, in their order, while the block lasts; its end ends the processes.
+
+    Args:
+        work: what is done with each job; like jobs and results, it goes through a pipe.
+        jobs: at least one.
+        processes: at work at a time.
+
+    Raises:
+        DevrecError: a process was killed, as Linux does where memory runs out. Its job would be
+            waited for in vain.
+    """
+    earlier = set(multiprocessing.active_children())
+    # Ctrl-C reaches every process of a terminal. The program says so, in a line, and ends its
+    # workers; they are started with the signal blocked, as are the pool's own threads. The tracker
+    # would let the signal in again if the pool had to start it.
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        # Fresh processes: a fork of one that has run torch's threads may hang.
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(processes, initializer=_one_thread) as pool:
+            workers = set(multiprocessing.active_children()) - earlier
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            yield _watched(pool.imap(work, jobs), workers)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _watched(found: IMapIterator[R], workers: set[BaseProcess]) -> Iterator[R]:
+    while True:
+        try:
+            yield found.next(timeout=_LOOK_S)
+        except StopIteration:
+            return
+        except multiprocessing.TimeoutError:
+            lost = [worker.exitcode for worker in workers if worker.exitcode is not None]
+            if lost:  # a pool's processes end when it does, and not before
+                raise DevrecError(
+                    f"a process was lost (exit code {lost[0]}); if memory ran out, fewer at a time "
+                    "may do"
+                ) from None
+
+
+def _one_thread() -> None:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
