@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from model.augmentation.augmentation import Augmentation, Samples
 from model.corpus import Clip, Corpus
 from model.features import FrontEndConfig, extract
 from model.files import replacing
+from model.worker_processes import results_of
 
 FORMAT = 1
 HALF_MAX = float(np.finfo(np.float16).max)
@@ -143,6 +142,7 @@ def make_feature_copies(
 
     Raises:
         AudioError: a clip that cannot be read.
+        DevrecError: a process was killed.
     """
     names = [clip.path.name for clip in corpus.clips]
     if len(set(names)) < len(names):  # the hash does not know the order of the clips
@@ -174,10 +174,7 @@ def make_feature_copies(
             temporary, "w+", np.float16, (int(starts[-1, -1]), front_end.n_features)
         )
         order = track(range(len(jobs))) if track else range(len(jobs))
-        # Fresh processes: a fork of one that has run torch's threads may hang.
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(processes or os.cpu_count() or 1) as pool:
-            results = pool.imap(_copy, jobs, chunksize=max(1, len(variants) // 4))
+        with results_of(_copy, jobs, processes, at_once=max(1, len(variants) // 4)) as results:
             for index, features in zip(order, results, strict=True):
                 i, copy = divmod(index, len(variants))
                 frames[starts[copy, i] : starts[copy, i + 1]] = features

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from model.errors import CorpusError, UsageError
 from model.features import FrontEndConfig, extract
 from model.files import file_sha256, replacing
 from model.virtual_microphone import VirtualMicrophone
+from model.worker_processes import results_of
 
 FORMAT = 2
 TAKES = 2
@@ -199,10 +198,8 @@ def domain_recordings(
     with replacing(data) as temporary:
         mels = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
         order = track(range(len(jobs))) if track else range(len(jobs))
-        # Fresh processes: a fork of one that has run torch's threads may hang.
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(processes or os.cpu_count() or 1) as pool:
-            for index, recorded in zip(order, pool.imap(_record, jobs), strict=True):
+        with results_of(_record, jobs, processes) as results:
+            for index, recorded in zip(order, results, strict=True):
                 domain, take = divmod(index, TAKES)
                 mels[domain, :, take] = recorded
         mels.flush()

@@ -19,6 +19,7 @@ import lightning
 import numpy as np
 import numpy.typing as npt
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from rich.console import Console
 from torch import Tensor
@@ -205,7 +206,8 @@ def train(
         console: where progress goes; ``None`` for silence.
 
     Raises:
-        UsageError: the run to resume was started with other settings.
+        UsageError: the run to resume was started with other settings, or there is no such
+            accelerator here.
         CorpusError: a device has no clip of at least one window to train on.
         KeyboardInterrupt: after Ctrl-C; the run can be resumed.
     """
@@ -259,21 +261,24 @@ def train(
         callbacks.append(RichProgressBar(leave=False))
     elif console is not None:
         callbacks.append(_EpochLines(console))
-    trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        max_epochs=config.epochs,
-        precision=config.precision,  # type: ignore[arg-type]
-        gradient_clip_val=config.gradient_clip or None,
-        callbacks=callbacks,
-        logger=False,
-        enable_progress_bar=terminal,
-        enable_model_summary=False,
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-        default_root_dir=run_dir,
-        deterministic="warn",
-    )
+    try:
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            max_epochs=config.epochs,
+            precision=config.precision,  # type: ignore[arg-type]
+            gradient_clip_val=config.gradient_clip or None,
+            callbacks=callbacks,
+            logger=False,
+            enable_progress_bar=terminal,
+            enable_model_summary=False,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+            default_root_dir=run_dir,
+            deterministic="warn",
+        )
+    except MisconfigurationException as error:
+        raise UsageError(f"accelerator {accelerator}: {error}") from error
     data = WindowData(train_clips, validation_clips, config)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.pool import IMapIterator
 from multiprocessing.process import BaseProcess
@@ -21,13 +22,16 @@ _LOOK_S = 0.5  #: between looks at whether all processes live, while a result is
 
 
 @contextmanager
-def results_of(work: Callable[[J], R], jobs: Sequence[J], processes: int) -> Iterator[Iterator[R]]:
+def results_of(
+    work: Callable[[J], R], jobs: Sequence[J], processes: int | None, at_once: int = 1
+) -> Iterator[Iterator[R]]:
     """The results of jobs, in their order, while the block lasts; its end ends the processes.
 
     Args:
         work: what is done with each job; like jobs and results, it goes through a pipe.
-        jobs: at least one.
-        processes: at work at a time.
+        jobs: what there is to do.
+        processes: at work at a time; as many as there are cores without it.
+        at_once: jobs that a process is given at a time: more of them where each takes little time.
 
     Raises:
         DevrecError: a process was killed, as Linux does where memory runs out. Its job would be
@@ -42,10 +46,12 @@ def results_of(work: Callable[[J], R], jobs: Sequence[J], processes: int) -> Ite
     try:
         # Fresh processes: a fork of one that has run torch's threads may hang.
         context = multiprocessing.get_context("spawn")
-        with context.Pool(processes, initializer=_one_thread) as pool:
+        with context.Pool(processes or os.cpu_count() or 1, initializer=_one_thread) as pool:
             workers = set(multiprocessing.active_children()) - earlier
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            yield _watched(pool.imap(work, jobs), workers)
+            parts = [jobs[start : start + at_once] for start in range(0, len(jobs), at_once)]
+            found = _watched(pool.imap(partial(_each, work), parts), workers)
+            yield (result for part in found for result in part)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
@@ -63,6 +69,10 @@ def _watched(found: IMapIterator[R], workers: set[BaseProcess]) -> Iterator[R]:
                     f"a process was lost (exit code {lost[0]}); if memory ran out, fewer at a time "
                     "may do"
                 ) from None
+
+
+def _each(work: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
+    return [work(job) for job in jobs]
 
 
 def _one_thread() -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing.dummy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +19,7 @@ from model.features import FloatArray, FrontEndConfig
 from model.network_config import NetworkConfig
 from model.split import Split
 from model.training_config import TrainingConfig
+from tests.in_process import results_here
 
 
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -33,14 +31,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         done.append(job[0].name)
         return run_one(job)
 
-    @contextmanager
-    def here(work: Callable[[Any], Any], jobs: Sequence[Any], n: int) -> Iterator[Iterator[Any]]:
-        yield map(work, jobs)
-
     monkeypatch.setattr(tasks, "_run", spied)
-    monkeypatch.setattr(tasks, "results_of", here)
-    in_threads = SimpleNamespace(get_context=lambda kind: multiprocessing.dummy)
-    monkeypatch.setattr("model.feature_copies.multiprocessing", in_threads)
+    monkeypatch.setattr(tasks, "results_of", results_here)
+    monkeypatch.setattr("model.feature_copies.results_of", results_here)
     return done
 
 

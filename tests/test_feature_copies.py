@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import multiprocessing.dummy
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,6 +32,7 @@ from model.feature_copies import (
 )
 from model.features import FrontEndConfig, extract
 from tests.conftest import CLI_ENV, ROOT
+from tests.in_process import results_here
 from tests.simulated import RATE_HZ, record, speech_like, write_corpus
 
 FRONT_END = FrontEndConfig(remove_dc=True, prefbank="log")
@@ -58,7 +57,7 @@ def write_clip(path: Path, seconds: float, seed: int = 0) -> None:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Names of the clips that copies are made of, in threads instead of slow new processes."""
+    """Names of the clips that copies are made of, in this process instead of slow new ones."""
     names: list[str] = []
     real = feature_copies._copy
 
@@ -67,8 +66,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return real(job)  # type: ignore[arg-type]
 
     monkeypatch.setattr(feature_copies, "_copy", spied)
-    threads = SimpleNamespace(get_context=lambda kind: multiprocessing.dummy)
-    monkeypatch.setattr(feature_copies, "multiprocessing", threads)
+    monkeypatch.setattr(feature_copies, "results_of", results_here)
     return names
 
 

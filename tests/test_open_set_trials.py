@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing.dummy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,6 +39,7 @@ from model.other_domains import OtherDomains  # noqa: E402
 from model.simulated_domains import SimulatedDomains  # noqa: E402
 from model.training_config import PRESETS  # noqa: E402
 from model.trial_pairs import Trials  # noqa: E402
+from tests.in_process import results_here  # noqa: E402
 from tests.simulated import RATE_HZ, speech_like, write_corpus  # noqa: E402
 
 CONDITIONS = (
@@ -55,7 +54,7 @@ DIMS = NetworkConfig.for_profile("statistics", 10, FRONT_END).embedding_dim
 
 @pytest.fixture(scope="module", autouse=True)
 def small_and_in_this_process() -> Iterator[None]:
-    """Few windows and conditions; copies are made in threads."""
+    """Few windows and conditions; copies are made in this process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -63,8 +62,7 @@ def small_and_in_this_process() -> Iterator[None]:
         patch.setattr("model.statistics_training.VIRTUAL_WINDOWS", 4)
         patch.setattr("model.statistics_training.BATCH", 64)
         patch.setattr(known_conditions, "_ALL", CONDITIONS)
-        in_threads = SimpleNamespace(get_context=lambda kind: multiprocessing.dummy)
-        patch.setattr("model.feature_copies.multiprocessing", in_threads)
+        patch.setattr("model.feature_copies.results_of", results_here)
         yield
     torch.set_num_threads(threads)
 
@@ -405,8 +403,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Material]:
         patch.setattr("model.domain_training.DEVICES", 4)
         patch.setattr("model.domain_training.TEST_DOMAINS", 2)
         patch.setattr("model.simulated_domains.SECONDS", 2.0)
-        in_threads = SimpleNamespace(get_context=lambda kind: multiprocessing.dummy)
-        patch.setattr("model.simulated_domains.multiprocessing", in_threads)
+        patch.setattr("model.simulated_domains.results_of", results_here)
         yield found
 
 

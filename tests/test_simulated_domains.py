@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing.dummy
 import os
 import shutil
 import signal
@@ -12,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +27,7 @@ from model.features import FrontEndConfig, extract
 from model.simulated_domains import SimulatedDomains, domain_recordings, speech_parts
 from model.virtual_microphone import VirtualMicrophone
 from tests.conftest import CLI_ENV, ROOT
+from tests.in_process import results_here
 from tests.simulated import RATE_HZ, Samples, speech_like
 
 FRONT_END = FrontEndConfig(remove_dc=True, prefbank="log")
@@ -71,8 +70,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
 
     monkeypatch.setattr(simulated_domains, "_record", spied)
     monkeypatch.setattr(simulated_domains, "SECONDS", 0.4)
-    threads = SimpleNamespace(get_context=lambda kind: multiprocessing.dummy)
-    monkeypatch.setattr(simulated_domains, "multiprocessing", threads)
+    monkeypatch.setattr(simulated_domains, "results_of", results_here)
     return done
 
 

@@ -128,6 +128,15 @@ def test_bad_options(arguments: list[str], code: int, message: str, tiny_corpus:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(tiny_corpus: Path, tmp_path: Path) -> None:
+    arguments = train_arguments(tiny_corpus, tmp_path / "model.onnx", "--accelerator", "gpu")
+    done = run_here(*arguments)
+    assert done.exit_code == 2
+    assert "accelerator gpu: " in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "model.onnx").exists()
+
+
 def test_evaluate(simulated_corpus: Path, simulated_model: Path, tmp_path: Path) -> None:
     plot, report = tmp_path / "confusion.png", tmp_path / "report.json"
     done = run_cli(

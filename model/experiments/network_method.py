@@ -49,7 +49,7 @@ class NetworkMethod:
 
     def fit(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
         """Train; see :class:`model.baselines.baseline.Baseline`."""
-        names = [f"{label:04d}" for label in range(int(labels.max()) + 1)]
+        names = [f"device {label + 1}" for label in range(int(labels.max()) + 1)]
         features = {
             Clip(Path(str(i)), names[label], str(i)): clips[i].frames
             for i, label in enumerate(labels)
