@@ -20,7 +20,7 @@ import csv
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,9 +83,14 @@ class Corpus:
     def _content_hash(self) -> str:
         total = hashlib.sha256()
         for clip in sorted(self.clips, key=lambda c: (c.device, c.path.name, c.group)):
-            content = hashlib.sha256(clip.path.read_bytes()).hexdigest()
+            content = self.audio_hashes[clip]
             total.update(f"{clip.path.name}\0{clip.device}\0{clip.group}\0{content}\n".encode())
         return total.hexdigest()
+
+    @cached_property
+    def audio_hashes(self) -> Mapping[Clip, str]:
+        """sha256 of every clip's audio bytes, as hex; read once, when first asked for."""
+        return {clip: hashlib.sha256(clip.path.read_bytes()).hexdigest() for clip in self.clips}
 
 
 def _natural(text: str) -> tuple[tuple[int, int | str], ...]:

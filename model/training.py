@@ -19,12 +19,12 @@ import lightning
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from model.accelerator import check_accelerator
 from model.corpus import Clip
 from model.errors import UsageError
 from model.feature_copies import FeatureCopies
@@ -213,6 +213,7 @@ def train(
     """
     train_clips = training_clips(split.train, features, labels, copies)
     validation_clips = label_clips(split.validation, features, labels)
+    check_accelerator(accelerator)
     _quieten()
     settings = json.loads(
         json.dumps(
@@ -261,24 +262,21 @@ def train(
         callbacks.append(RichProgressBar(leave=False))
     elif console is not None:
         callbacks.append(_EpochLines(console))
-    try:
-        trainer = lightning.Trainer(
-            accelerator=accelerator,
-            devices=devices,
-            max_epochs=config.epochs,
-            precision=config.precision,  # type: ignore[arg-type]
-            gradient_clip_val=config.gradient_clip or None,
-            callbacks=callbacks,
-            logger=False,
-            enable_progress_bar=terminal,
-            enable_model_summary=False,
-            reload_dataloaders_every_n_epochs=1,
-            num_sanity_val_steps=0,
-            default_root_dir=run_dir,
-            deterministic="warn",
-        )
-    except MisconfigurationException as error:
-        raise UsageError(f"accelerator {accelerator}: {error}") from error
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        max_epochs=config.epochs,
+        precision=config.precision,  # type: ignore[arg-type]
+        gradient_clip_val=config.gradient_clip or None,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=terminal,
+        enable_model_summary=False,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        default_root_dir=run_dir,
+        deterministic="warn",
+    )
     data = WindowData(train_clips, validation_clips, config)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra: train)")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: train)")
+pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 
 from model.errors import CorpusError, DevrecError
-from model.experiments.methods import METHODS, Fitting
+from model.experiments.methods import METHODS, Fitting, training_of
 from model.experiments.tasks import common_settings, run_tasks
 from tests.conftest import CLI_ENV, ROOT
 from tests.experiment_rig import cheap_training, in_this_process, run
@@ -42,7 +44,7 @@ class Doubling:
     def settings(self) -> dict[str, Any]:
         return {**common_settings(), "factor": self.factor, "of": (self.number,)}
 
-    def run(self) -> dict[str, Any]:
+    def run(self, checkpoints: Path) -> dict[str, Any]:
         self.runs.append(self.number)
         return {"product": self.factor * self.number}
 
@@ -104,7 +106,7 @@ def test_what_is_finished_stays(
     ran = in_this_process(monkeypatch)
     tasks = [Doubling(number) for number in range(4)]
 
-    def gone(task: Doubling) -> dict[str, Any]:
+    def gone(task: Doubling, checkpoints: Path) -> dict[str, Any]:
         if task.number == 2:
             raise error
         return {"product": 2.0 * task.number}
@@ -128,12 +130,50 @@ def test_nothing_to_do_starts_nothing(tmp_path: Path) -> None:
 
 def test_settings_name_what_decides_a_method_and_nothing_else() -> None:
     slow = Fitting(seed=3, preset="paper", epochs=7, store=Path("/anywhere"), accelerator="gpu")
-    networks = {
-        "network-paper": {"preset": "paper", "epochs": 7},
-        "network-statistics": {"preset": "paper"},
+    trained = {
+        "network-paper": training_of(slow).to_dict(),
+        "network-statistics": training_of(Fitting(seed=3)).to_dict(),
+        **{
+            name.replace("_", "-"): asdict(import_module(f"model.baselines.{name}").TRAINING)
+            for name in ("gsv_cnn", "feature_fusion", "multi_attention", "ecapa")
+        },
     }
+    assert trained["network-paper"]["epochs"] == 7
     for method in METHODS:
-        assert method.settings(slow) == {"seed": 3} | networks.get(method.key, {})
+        assert method.settings(slow) == {
+            "seed": 3,
+            "front_end": method.front_end.to_dict(),
+            "training": trained.get(method.key, {}),
+        }
+
+
+def test_a_training_that_was_cut_off_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_this_process(monkeypatch)
+    begun: list[Path] = []
+
+    def run(task: Doubling, checkpoints: Path) -> dict[str, Any]:
+        begun.append(checkpoints)
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        (checkpoints / "epoch").write_text("1")
+        if len(begun) in (1, 3):
+            raise CorpusError("the power is gone")
+        return {"product": 1.0}
+
+    monkeypatch.setattr(Doubling, "run", run)
+    with pytest.raises(CorpusError):
+        run_tasks([Doubling(1)], tmp_path, processes=1)
+    assert (begun[0] / "epoch").exists()
+    run_tasks([Doubling(1)], tmp_path, processes=1)
+    assert begun[1] == begun[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["doubling-1.json"]
+    # Other settings do not go on from there, and leave nothing behind either.
+    with pytest.raises(CorpusError):
+        run_tasks([Doubling(1, factor=3.0)], tmp_path, processes=1)
+    run_tasks([Doubling(1, factor=4.0)], tmp_path, processes=1)
+    assert len(set(begun)) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["doubling-1.json"]
 
 
 def test_tasks_are_at_work_at_once_in_processes_of_one_thread(tmp_path: Path) -> None:
@@ -201,7 +241,7 @@ def test_killed_or_interrupted_it_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     said = ended(process, signal.SIGINT, parts / "mfcc-svm-2.json")
     assert process.returncode == 130
     assert said.decode() == "devrec-agent: interrupted\n"
-    shown = [path.name for path in parts.iterdir() if not path.name.startswith(".")]
+    shown = [path.name for path in parts.glob("[!.]*.json")]
     assert sorted(shown) == ["mfcc-svm-1.json", "mfcc-svm-2.json"]
     assert (parts / "mfcc-svm-1.json").read_bytes() == before  # not run again
     assert not list(output.glob("table5*"))

@@ -87,7 +87,7 @@ def test_clips_are_read_when_they_are_asked_for(
     np.testing.assert_array_equal(some[0].features, whole[3].features)
     assert labels_of(data.clips[::-1], data.devices) == [1, 1, 0, 0]
 
-    before = (features_folder(tmp_path, LDA.front_end) / "copies.npy").stat().st_mtime_ns
+    before = (features_folder(tmp_path, data, LDA.front_end) / "copies.npy").stat().st_mtime_ns
     make_features(data, [LDA], tmp_path)
-    after = (features_folder(tmp_path, LDA.front_end) / "copies.npy").stat().st_mtime_ns
+    after = (features_folder(tmp_path, data, LDA.front_end) / "copies.npy").stat().st_mtime_ns
     assert before == after

@@ -14,6 +14,7 @@ FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob(
 
 #: Modules that may import torch: training, torch -> ONNX, and comparisons with torch.
 TORCH_FILES = {
+    "model/accelerator.py",
     "model/baselines/clip_network.py",
     "model/baselines/ecapa.py",
     "model/baselines/feature_fusion.py",

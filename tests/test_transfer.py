@@ -20,8 +20,8 @@ from model import fine_tuning  # noqa: E402
 from model.baselines.baseline import BaselineClip, IntArray  # noqa: E402
 from model.corpus import Clip, Corpus, read_corpus  # noqa: E402
 from model.errors import CorpusError, UsageError  # noqa: E402
-from model.experiments.fold_task import make_features, stored_clips  # noqa: E402
-from model.experiments.methods import PAPER_NETWORK, Fitting  # noqa: E402
+from model.experiments.fold_task import features_folder, make_features, stored_clips  # noqa: E402
+from model.experiments.methods import OUR_FRONT_END, PAPER_FRONT_END, PAPER_NETWORK, Fitting  # noqa: E402
 from model.experiments.network_method import NetworkMethod  # noqa: E402
 from model.experiments.transfer import FREEZES, GROUPS, new_phones, run_transfer  # noqa: E402
 from model.experiments.transfer_table import transfer_markdown, transfer_report  # noqa: E402
@@ -120,7 +120,7 @@ def test_new_phones_and_their_words_are_unheard(
     assert (report["source"], report["target"]) == ("six", None)
     assert (report["n_pretrained"], report["n_new"], report["n_draws"]) == (3, 3, 2)
     assert "devices" not in report["settings"]  # of one draw alone
-    assert (report["settings"]["epochs"], report["settings"]["seed"]) == (1, 0)
+    assert (report["settings"]["training"]["epochs"], report["settings"]["seed"]) == (1, 0)
     assert report["settings"]["fine_tuning"]["learning_rate"] == 1e-5
     table = (tmp_path / "table9.md").read_text()
     assert [row["group"] for row in report["groups"]] == GROUP_NUMBERS
@@ -171,12 +171,10 @@ def test_onto_another_corpus(six: Path, others: Path, tmp_path: Path, ran: list[
     assert "6 phones to train on, fine-tuned on 2 of others" in (tmp_path / "table9.md").read_text()
     assert "six: 6 phones, then 2 of others" in done.stdout
     # The features of either corpus have a place of their own, and none is made for nothing.
-    made = {p.parent.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("copies.npy")}
-    assert made == {
-        "features/paper-linear",
-        "onto/features/paper-linear",
-        "onto/features/level-free-log",
-    }
+    made = {path.parent for path in tmp_path.rglob("copies.npy")}
+    kinds = [(read_corpus(six), PAPER_FRONT_END)]
+    kinds += [(read_corpus(others), kind) for kind in (PAPER_FRONT_END, OUR_FRONT_END)]
+    assert made == {features_folder(tmp_path, *kind) for kind in kinds}
     ran.clear()
     run(*command, *protocol)
     assert ran == []
@@ -187,8 +185,12 @@ def test_onto_another_corpus(six: Path, others: Path, tmp_path: Path, ran: list[
     [
         (("--pretrained", "5"), "5 of 6 phones to train on: at least two must be there and left"),
         (("--pretrained", "6"), "6 of 6 phones to train on"),
-        (("--preset", "transfer"), "--preset transfer is for fine-tuning"),
-        (("--onto", "{others}", "--pretrained", "3"), "--pretrained draws phones of one corpus"),
+        (("--preset", "transfer"), "unknown preset transfer; there are: fast, paper"),
+        (("--onto", "{others}", "--draws", "2"), "--pretrained and --draws are of phones of one"),
+        (
+            ("--onto", "{others}", "--pretrained", "3"),
+            "--pretrained and --draws are of phones of one",
+        ),
     ],
 )
 def test_bad_options(
@@ -209,7 +211,10 @@ def test_numbers_out_of_range(six: Path, option: str, tmp_path: Path) -> None:
 def test_bad_corpora(six: Path, tmp_path: Path) -> None:
     same = shutil.copytree(six, tmp_path / "same")
     command = ("table9", six, "-o", tmp_path / "out", "--onto")
-    refused(run(*command, same, code=5), "same holds the same recordings as six")
+    refused(run(*command, same, code=5), "18 recordings of same are in six, too")
+    for path in same.glob("sim[B-F]_*.wav"):
+        path.write_bytes(path.read_bytes()[:-2])  # another recording, but for simA
+    refused(run(*command, same, code=5), "3 recordings of same are in six, too")
     refused(run(*command, tmp_path / "gone", code=5), "no such corpus")
     assert not (tmp_path / "out").exists()
 
@@ -238,7 +243,7 @@ def test_draws() -> None:
 def test_all_phones_of_another_corpus_are_new(six: Path, others: Path) -> None:
     source, target = read_corpus(six), read_corpus(others)
     assert new_phones(source, target, None, 3, seed=0) == [("simA", "simB")]
-    with pytest.raises(CorpusError, match="same recordings"):
+    with pytest.raises(CorpusError, match="18 recordings of six are in six, too"):
         new_phones(source, read_corpus(six), None, 3, seed=0)
 
 
@@ -252,9 +257,7 @@ def test_contents_of_some_phones_alone(
     corpus = Corpus("apart", clips)  # four phones, every clip a content of its own
     make_features(corpus, [group.method for group in GROUPS], tmp_path)
     draws = [("simA", "simD")]
-    parts = run_transfer(
-        corpus, None, "leave-one-clip-out", (tmp_path, tmp_path), Fitting(epochs=1), draws
-    )
+    parts = run_transfer(corpus, None, "leave-one-clip-out", tmp_path, Fitting(epochs=1), draws)
     tested = [part["clips"] for part in parts if part["key"] == PAPER_NETWORK.key]
     assert tested == [[f"sim{device}_{clip}.wav"] for device in "AD" for clip in (1, 2, 3)]
     assert len(ran) == 3 * 6

@@ -24,7 +24,7 @@ class Meeting:
     def settings(self) -> dict[str, Any]:
         return {"size": self.size}
 
-    def run(self) -> dict[str, Any]:
+    def run(self, checkpoints: Path) -> dict[str, Any]:
         (self.folder / f"{self.name}.here").touch()
         end = time.monotonic() + 60
         while len(list(self.folder.glob("*.here"))) < self.size:
@@ -47,8 +47,26 @@ class Ending:
     by: int | None
     settings = {"plain": True}  # noqa: RUF012
 
-    def run(self) -> dict[str, Any]:
+    def run(self, checkpoints: Path) -> dict[str, Any]:
         if self.by is None:
             raise CorpusError("nothing to learn from")
         os.kill(os.getpid(), self.by)
         return {}
+
+
+def pid_and_number(number: int) -> tuple[int, int]:
+    """Who was given which job."""
+    return os.getpid(), number
+
+
+def work_without_end(seconds: float) -> None:
+    """Compute, and say so before; a test that fails leaves nothing behind for ever."""
+    print("at work", flush=True)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def kill(by: int) -> None:
+    """End this process."""
+    os.kill(os.getpid(), by)

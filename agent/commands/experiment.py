@@ -27,8 +27,10 @@ MethodOption = Annotated[
     list[str] | None,
     typer.Option(
         "--method",
-        help="Only this one; may be given several times. Without it all but network-paper, which "
-        "takes minutes a fold on the sample.",
+        help="Only this one; may be given several times: mfcc-frames-svm, mfcc-svm, gsv-svm, "
+        "bed-svm, ivector-svm, gsv-cnn, feature-fusion, multi-attention, lda, ecapa, "
+        "network-statistics, network-paper. Without it all but the last, which takes minutes a "
+        "fold on the sample.",
         show_default=False,
     ),
 ]
@@ -44,10 +46,10 @@ def table5(
     preset: shared.PresetOption = None,
     epochs: shared.EpochsOption = None,
     accelerator: shared.AcceleratorOption = "cpu",
-    seed: options.SeedOption = 0,
+    seed: shared.SeedOption = 0,
     processes: shared.ProcessesOption = None,
 ) -> None:
-    """Methods side by side (Table V): accuracy, F1, parameters, time.
+    """Methods side by side (Table V): accuracy, F1, parameters.
 
     Writes table5.json with every fold, table5.md, a bar chart and a confusion matrix per method.
     """
@@ -61,6 +63,42 @@ def table5(
 
 @experiment_app.command()
 @reports_errors
+def table6(
+    corpus: options.CorpusArgument,
+    output: shared.OutputOption = Path("experiments"),
+    protocol: shared.ProtocolOption = "leave-one-clip-out",
+    seed: shared.SeedOption = 0,
+) -> None:
+    """What each method costs (Table VI): parameters and time a clip, with and without features.
+
+    All in one run and on one thread, which a kill ends; the paper's network has ratio 1.
+    """
+    from model.corpus import read_corpus
+    from model.experiments.cost import cost_markdown, measure_costs
+    from model.experiments.fold_task import make_features
+    from model.experiments.methods import METHODS, Fitting
+    from model.experiments.protocols import check_protocol, folds
+    from model.files import make_folder
+
+    kind, data = check_protocol(protocol), read_corpus(corpus)
+    folds(data, kind)
+    progress = progress_console()
+    make_folder(output)
+    make_features(data, METHODS, output, track=options.progress(progress, "reading"))
+    report = measure_costs(
+        data,
+        kind,
+        METHODS,
+        output,
+        Fitting(seed=seed),
+        options.progress(progress, "fitting and timing"),
+    )
+    view.write_table(output, "table6", report, cost_markdown(report))
+    view.show_costs(report)
+
+
+@experiment_app.command()
+@reports_errors
 def table7(
     corpus: options.CorpusArgument,
     output: shared.OutputOption = Path("experiments"),
@@ -68,7 +106,7 @@ def table7(
     preset: shared.PresetOption = None,
     epochs: shared.EpochsOption = None,
     accelerator: shared.AcceleratorOption = "cpu",
-    seed: options.SeedOption = 0,
+    seed: shared.SeedOption = 0,
     processes: shared.ProcessesOption = None,
 ) -> None:
     """One block of the paper's network at a time (Table VII), beside the whole."""
@@ -89,7 +127,7 @@ def table8(
     preset: shared.PresetOption = None,
     epochs: shared.EpochsOption = None,
     accelerator: shared.AcceleratorOption = "cpu",
-    seed: options.SeedOption = 0,
+    seed: shared.SeedOption = 0,
     processes: shared.ProcessesOption = None,
 ) -> None:
     """Two blocks of the paper's network at a time (Table VIII), beside the whole."""
@@ -115,60 +153,28 @@ def _accuracy(
     from model.experiments.accuracy_table import accuracy_markdown, accuracy_report
     from model.experiments.fold_task import make_features, run_folds
     from model.experiments.protocols import folds
+    from model.files import make_folder
 
     data = read_corpus(corpus)
     folds(data, protocol)  # whether it can be split, before anything is made
     progress = progress_console()
-    output.mkdir(parents=True, exist_ok=True)
-    make_features(data, methods, output, options.progress(progress, "reading"))
+    make_folder(output)
+    at_once = shared.processes(processes, settings.accelerator)
+    reading = options.progress(progress, "reading")
+    make_features(data, methods, output, processes=processes, track=reading)
     found = run_folds(
         data,
         protocol,
         methods,
         output,
         settings,
-        processes=processes,
+        processes=at_once,
         track=options.progress(progress, "methods and folds"),
     )
     report = accuracy_report(name, data, protocol, methods, found)
     view.write_table(output, name, report, accuracy_markdown(report))
     view.plot_accuracies(report, output)
     view.show_accuracies(report)
-
-
-@experiment_app.command()
-@reports_errors
-def table6(
-    corpus: options.CorpusArgument,
-    output: shared.OutputOption = Path("experiments"),
-    protocol: shared.ProtocolOption = "leave-one-clip-out",
-    seed: options.SeedOption = 0,
-) -> None:
-    """What each method costs (Table VI): parameters and time a clip, with and without features.
-
-    All in one run and on one thread; the paper's network has ratio 1.
-    """
-    from model.corpus import read_corpus
-    from model.experiments.cost import cost_markdown, measure_costs
-    from model.experiments.fold_task import make_features
-    from model.experiments.methods import METHODS, Fitting
-    from model.experiments.protocols import check_protocol, folds
-
-    kind, data = check_protocol(protocol), read_corpus(corpus)
-    folds(data, kind)
-    progress = progress_console()
-    output.mkdir(parents=True, exist_ok=True)
-    make_features(data, METHODS, output, options.progress(progress, "reading"))
-    report = measure_costs(
-        data,
-        kind,
-        METHODS,
-        output,
-        Fitting(seed=seed),
-        options.progress(progress, "fitting and timing"),
-    )
-    view.write_table(output, "table6", report, cost_markdown(report))
-    view.show_costs(report)
 
 
 @experiment_app.command()
@@ -195,12 +201,17 @@ def table9(
             show_default=False,
         ),
     ] = None,
-    draws: Annotated[int, typer.Option("--draws", min=1, help="Draws of these phones.")] = 3,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            "--draws", min=1, help="Draws of these phones; 3 without it.", show_default=False
+        ),
+    ] = None,
     protocol: shared.ProtocolOption = "leave-one-clip-out",
     preset: shared.PresetOption = None,
     epochs: shared.EpochsOption = None,
     accelerator: shared.AcceleratorOption = "cpu",
-    seed: options.SeedOption = 0,
+    seed: shared.SeedOption = 0,
     processes: shared.ProcessesOption = None,
 ) -> None:
     """Networks of some phones, fine-tuned on others (Table IX)."""
@@ -208,33 +219,36 @@ def table9(
     from model.errors import UsageError
     from model.experiments.fold_task import make_features
     from model.experiments.protocols import check_protocol, folds
-    from model.experiments.transfer import GROUPS, new_phones, run_transfer
+    from model.experiments.transfer import DRAWS, GROUPS, new_phones, run_transfer
     from model.experiments.transfer_table import transfer_markdown, transfer_report
+    from model.files import make_folder
 
     kind = check_protocol(protocol)
     settings = shared.fitting(kind, preset, epochs, accelerator, seed)
-    if onto is not None and pretrained is not None:
-        raise UsageError("--pretrained draws phones of one corpus; with --onto all are trained on")
+    if onto is not None and (pretrained or draws):
+        raise UsageError(
+            "--pretrained and --draws are of phones of one corpus; with --onto all are trained on"
+        )
     data = read_corpus(corpus)
     target = read_corpus(onto) if onto is not None else None
     folds(target or data, kind)
-    chosen = new_phones(data, target, pretrained, draws, seed)
+    chosen = new_phones(data, target, pretrained, draws or DRAWS, seed)
     progress = progress_console()
-    output.mkdir(parents=True, exist_ok=True)
-    folders = (output, output if target is None else output / "onto")
+    make_folder(output)
     reading = options.progress(progress, "reading")
-    make_features(target or data, [group.method for group in GROUPS], folders[1], reading)
+    every = [group.method for group in GROUPS]
+    make_features(target or data, every, output, processes=processes, track=reading)
     if target is not None:
         networks = [group.method for group in GROUPS if group.freeze]
-        make_features(data, networks, folders[0], reading)
+        make_features(data, networks, output, processes=processes, track=reading)
     parts = run_transfer(
         data,
         target,
         kind,
-        folders,
+        output,
         settings,
         chosen,
-        processes=processes,
+        processes=shared.processes(processes, accelerator),
         track=options.progress(progress, "trainings"),
     )
     report = transfer_report(data, target, kind, parts)

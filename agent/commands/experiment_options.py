@@ -19,8 +19,8 @@ OutputOption = Annotated[
     typer.Option(
         "-o",
         "--output",
-        help="Folder for results and finished parts; several tables may share one, and what one "
-        "has measured serves the others.",
+        help="Folder for results and finished parts. Tables may share one: the paper's network is "
+        "then trained once for tables 5, 7 and 8.",
     ),
 ]
 ProtocolOption = Annotated[
@@ -35,22 +35,28 @@ PresetOption = Annotated[
     str | None,
     typer.Option(
         "--preset",
-        help="Hyper-parameters of our networks: fast (16 epochs here) or the paper's (100). The "
-        "paper's with --protocol paper, else fast.",
+        help="Hyper-parameters of the paper's network and its parts: fast (16 epochs here) or "
+        "paper (100). With --protocol paper the latter, else fast.",
         show_default=False,
     ),
 ]
 EpochsOption = Annotated[
-    int | None, typer.Option("--epochs", min=1, help="Of our networks.", show_default=False)
+    int | None, typer.Option("--epochs", min=1, help="Of the same.", show_default=False)
 ]
 AcceleratorOption = Annotated[
     str,
-    typer.Option("--accelerator", help="That our networks are trained on: cpu, gpu or auto."),
+    typer.Option("--accelerator", help="That these are trained on: cpu, gpu or auto."),
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", help="Of weights, crops, dropout, and draws of phones.")
 ]
 ProcessesOption = Annotated[
     int | None,
     typer.Option(
-        "--processes", min=1, help="Parts at a time; one a core without it.", show_default=False
+        "--processes",
+        min=1,
+        help="Parts at a time; one a core without it, or one on a GPU.",
+        show_default=False,
     ),
 ]
 
@@ -61,19 +67,21 @@ def fitting(
     """What the options come to.
 
     Raises:
-        UsageError: an unknown preset or accelerator, or the preset of fine-tuning.
+        UsageError: an unknown preset or accelerator, or one that is not there.
     """
+    from model.accelerator import check_accelerator
     from model.errors import UsageError
     from model.experiments.methods import Fitting
-    from model.training_config import TRANSFER
-    from model.training_config import preset as known_preset
 
     name = preset or ("paper" if protocol == "paper" else "fast")
-    known_preset(name)
-    if name == TRANSFER:
-        raise UsageError(f"--preset {TRANSFER} is for fine-tuning, which table9 does by it anyway")
-    if accelerator not in ("auto", "cpu", "gpu"):
-        raise UsageError(f"unknown accelerator {accelerator}; there are: auto, cpu, gpu")
+    if name not in ("fast", "paper"):
+        raise UsageError(f"unknown preset {name}; there are: fast, paper")
+    check_accelerator(accelerator)
     if epochs is None and name != "paper":
         epochs = SMALL_CORPUS_EPOCHS
     return Fitting(seed=seed, preset=name, epochs=epochs, accelerator=accelerator)
+
+
+def processes(wanted: int | None, accelerator: str) -> int | None:
+    """Parts at a time: one where they would share a GPU, unless more are asked for."""
+    return 1 if wanted is None and accelerator != "cpu" else wanted

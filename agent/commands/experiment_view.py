@@ -38,26 +38,26 @@ def plot_accuracies(report: Report, output: Path) -> None:
         _title(report),
         output / f"{name}.png",
     )
+    n_devices = len(report["devices"])
     for row in rows:
         plot_confusion(
-            pooled_confusion(row["folds"], len(report["devices"])),
+            pooled_confusion(row["folds"], n_devices)[:n_devices, :n_devices],
             report["devices"],
             f"{row['title']}: {row['correct']} of {row['count']} clips (cells in % of the row)",
-            output / f"confusion-{row['key']}.png",
+            output / f"{name}-{row['key']}.png",
         )
 
 
 def show_accuracies(report: Report) -> None:
     """Tables V, VII and VIII."""
-    table = _table(_title(report), "method", "right", "accuracy", "parameters", "fit", "a clip")
+    table = _table(_title(report), "method", "right", "accuracy", "F1", "parameters")
     for row in report["methods"]:
         table.add_row(
             row["title"],
             f"{row['correct']}/{row['count']}",
             f"{100 * row['accuracy']:.1f} %",
+            f"{100 * row['f1']:.1f} %",
             f"{row['n_parameters']:,}",
-            f"{row['fit_s']:.1f} s",
-            f"{row['ms_per_clip']:.1f} ms",
         )
     console().print(table)
 

@@ -104,6 +104,7 @@ def train(
     from agent.commands.fine_tune import check_options, fine_tune_model, given_profile
     from agent.commands.model_writing import model_metadata, write_checked
     from agent.commands.prepared_corpus import prepare
+    from model.accelerator import check_accelerator
     from model.corpus import speech_corpus
     from model.domain_training import fit_other_domains
     from model.errors import DevrecError, UsageError
@@ -129,6 +130,7 @@ def train(
         return
     if freeze is not None:
         raise UsageError("--freeze goes with --from")
+    check_accelerator(accelerator)
     kind = options.check_profile(profile)
     config = options.training_config(
         preset,

@@ -7,25 +7,34 @@ is not known to us. :mod:`model.network` says how the blocks that are left are j
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from model.baselines.baseline import Baseline
-from model.experiments.methods import PAPER_NETWORK, TRAINED, Fitting, Method
+from model.experiments.methods import (
+    PAPER_NETWORK,
+    Fitting,
+    Method,
+    training_of,
+    training_settings,
+)
 from model.network_config import Block
 
 
 def _network(blocks: tuple[Block, ...], fitting: Fitting) -> Baseline:
     from model.experiments.network_method import NetworkMethod
 
-    return NetworkMethod("paper", fitting, blocks)
+    return NetworkMethod("paper", training_of(fitting), fitting, blocks)
 
 
 def _group(number: int, title: str, *blocks: Block) -> Method:
     make = partial(_network, blocks)
-    return Method("group-" + "-".join(blocks), f"{number}: {title}", make, decided_by=TRAINED)
+    key = "group-" + "-".join(blocks)
+    return Method(key, f"{number}: {title}", make, training=training_settings, by_window=True)
 
 
-WHOLE = PAPER_NETWORK  #: group 7; its folds serve Table V as well
+#: Its folds serve Table V as well.
+WHOLE = replace(PAPER_NETWORK, title="7: ConvLSTM + BiLSTM + Transformer, the paper's network")
 TRANSFORMER_ONLY = _group(3, "Transformer", "transformer")
 
 #: Table VII here: one block each, and the whole network.

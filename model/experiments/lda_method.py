@@ -23,8 +23,6 @@ class LogMelLdaMethod:
         front_end: of the clips' features, with a logarithmic pre-Fbank.
     """
 
-    name = "log-mel statistics + LDA"
-
     def __init__(self, front_end: FrontEndConfig) -> None:
         self._lda = LogMelLDA(front_end)
         self._n_devices = self._n_parameters = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,26 +18,31 @@ from model.network import DeviceNetwork
 from model.network_config import BLOCKS, Block, NetworkConfig, Profile, front_end_for
 from model.split import Split
 from model.training import train
-from model.training_config import TrainingConfig, preset
+from model.training_config import TrainingConfig
 
 
 class NetworkMethod:
     """A profile of the network, trained on the clips as they are.
 
-    A clip's scores are the mean log posteriors of its windows. Clips are not copied into memory:
-    windows are cut from where their frames lie.
+    A clip's scores are the mean log posteriors of its windows. The paper's windows are cut from
+    where the frames lie; the statistics profile copies the mel bands of all clips into memory.
 
     Args:
         profile: of the network.
-        fitting: preset, epochs, seed.
+        training: hyper-parameters.
+        fitting: accelerator, and where checkpoints go.
         blocks: of the ``paper`` profile.
     """
 
     def __init__(
-        self, profile: Profile, fitting: Fitting, blocks: tuple[Block, ...] = BLOCKS
+        self,
+        profile: Profile,
+        training: TrainingConfig,
+        fitting: Fitting,
+        blocks: tuple[Block, ...] = BLOCKS,
     ) -> None:
-        self.name = f"network, {profile} profile"
-        self._profile, self._blocks, self._fitting = profile, blocks, fitting
+        self._profile, self._blocks = profile, blocks
+        self._training, self._fitting = training, fitting
         self._front_end = front_end_for(profile)
         self._network: DeviceNetwork | None = None
 
@@ -55,15 +61,17 @@ class NetworkMethod:
             for i, label in enumerate(labels)
         }
         config = NetworkConfig.for_profile(self._profile, len(names), self._front_end)
-        with tempfile.TemporaryDirectory() as folder:
+        with ExitStack() as stack:
+            run = self._fitting.checkpoints
             trained = train(
                 Split("experiment", tuple(features), (), ()),
                 features,
                 replace(config, blocks=self._blocks),
                 self._front_end,
-                training_of(self._fitting),
-                Path(folder),
+                self._training,
+                run or Path(stack.enter_context(tempfile.TemporaryDirectory())),
                 labels=names,
+                resume=run is not None,
                 accelerator=self._fitting.accelerator,
                 devices=1,
             )
@@ -76,16 +84,13 @@ class NetworkMethod:
 
     @property
     def n_parameters(self) -> int:
-        """Trained numbers, and those of the linear scores, which are measured."""
-        trained = sum(parameter.numel() for parameter in self.network.parameters())
-        if self._profile == "statistics":
-            trained += sum(buffer.numel() for buffer in self.network.linear_scores.buffers())
-        return trained
+        """Trained numbers, and measured ones: scales, whitening, linear scores.
 
-
-def training_of(fitting: Fitting) -> TrainingConfig:
-    """Hyper-parameters of an experiment; no augmented copies, and nothing to stop early by."""
-    config = preset(fitting.preset).with_changes(
-        seed=fitting.seed, epochs=fitting.epochs, augment=(), patience=0
-    )
-    return replace(config, epochs=1, warm_up_steps=1) if fitting.hurried else config
+        What only the embedding needs is left out.
+        """
+        tensors = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        return sum(
+            tensor.numel()
+            for name, tensor in tensors.items()
+            if tensor.is_floating_point() and not name.startswith("discriminants")
+        )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, Protocol
 from model.files import replacing
 from model.worker_processes import results_of
 
-FORMAT = 2
+FORMAT = 3
 
 Track = Callable[[Sequence[int]], Iterable[int]]  #: wraps an iteration, for progress
 
@@ -31,8 +33,13 @@ class Task(Protocol):
         """What decides its result, JSON-ready."""
         ...
 
-    def run(self) -> dict[str, Any]:
-        """The result, JSON-ready; may take minutes."""
+    def run(self, checkpoints: Path) -> dict[str, Any]:
+        """The result, JSON-ready; may take hours.
+
+        Args:
+            checkpoints: folder for what a training goes on from when it was cut off; it may hold
+                some of the same settings, and is removed when the result is written.
+        """
         ...
 
 
@@ -49,7 +56,10 @@ def common_settings(**further: Any) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Of the libraries that decide the figures."""
     found = {}
-    for name in ("numpy", "scipy", "scikit-learn", "torch"):
+    for name in (
+        *("devrec-agent", "numpy", "scipy", "scikit-learn", "torch", "lightning"),
+        *("soundfile", "soxr"),
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -112,8 +122,12 @@ def _run(job: tuple[Task, Path, int]) -> dict[str, Any]:
     from threadpoolctl import threadpool_limits
 
     task, folder, processes = job
+    settings = _plain(task.settings)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    unfinished = folder / f"{task.name}.unfinished"
     with threadpool_limits(1):
-        result = {"settings": _plain(task.settings), **task.run(), "processes": processes}
+        result = {"settings": settings, **task.run(unfinished / digest), "processes": processes}
     with replacing(_file(folder, task)) as temporary:
         temporary.write_text(json.dumps(result))
+    shutil.rmtree(unfinished, ignore_errors=True)
     return result

@@ -18,7 +18,13 @@ import numpy as np
 from model.corpus import Clip, Corpus
 from model.errors import CorpusError, UsageError
 from model.experiments.ablations import TRANSFORMER_ONLY, WHOLE
-from model.experiments.fold_task import FoldTask, labels_of, stored_clips
+from model.experiments.fold_task import (
+    FoldTask,
+    check_windows,
+    decisions,
+    labels_of,
+    stored_clips,
+)
 from model.experiments.methods import LDA, Fitting, Method
 from model.experiments.protocols import Protocol, folds
 from model.experiments.tasks import Track, common_settings, run_tasks
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from model.fine_tuning import Freeze
 
 PRETRAINED_SHARE = 0.625  #: of the phones: 25 of 40
+DRAWS = 3  #: of these phones
 FREEZES: tuple[Freeze, ...] = ("trunk", "mlp")  #: see :mod:`model.fine_tuning`
 
 
@@ -71,7 +78,7 @@ class TransferTask:
         target: corpus of the other phones.
         split: their clips.
         devices: the other phones.
-        folders: of the experiment's features of source and target.
+        folder: of the experiment.
         fitting: of the first training.
         common: settings that all tasks share.
     """
@@ -84,7 +91,7 @@ class TransferTask:
     target: Corpus
     split: Split
     devices: tuple[str, ...]
-    folders: tuple[Path, Path]
+    folder: Path
     fitting: Fitting
     common: Mapping[str, Any]
 
@@ -104,8 +111,11 @@ class TransferTask:
             "fine_tuning": fine_tuning,
         }
 
-    def run(self) -> dict[str, Any]:
+    def run(self, checkpoints: Path) -> dict[str, Any]:
         """Train, fine-tune, test.
+
+        Args:
+            checkpoints: of the first training, which may be cut off.
 
         Returns:
             ``fold``, ``clips``, ``truth`` and, for each freeze, ``decided`` and ``n_learning``
@@ -117,15 +127,15 @@ class TransferTask:
         from model.fine_tuning import fine_tune, fine_tuning_windows, learning_parameters
         from model.training_data import training_clips
 
-        before = self.method.make(self.fitting)
+        before = self.method.make(replace(self.fitting, checkpoints=checkpoints))
         assert isinstance(before, NetworkMethod)  # what the groups hold
         known = sorted({clip.device for clip in self.pretraining})
-        clips = stored_clips(self.source, self.pretraining, self.method.front_end, self.folders[0])
+        clips = stored_clips(self.source, self.pretraining, self.method.front_end, self.folder)
         started = time.perf_counter()
         before.fit(clips, np.array(labels_of(self.pretraining, known), np.int64))
         trained = time.perf_counter()
         train, test = (
-            stored_clips(self.target, side, self.method.front_end, self.folders[1])
+            stored_clips(self.target, side, self.method.front_end, self.folder)
             for side in (self.split.train, self.split.test)
         )
         frames = {clip: held.frames for clip, held in zip(self.split.train, train, strict=True)}
@@ -135,7 +145,7 @@ class TransferTask:
         for freeze in FREEZES:
             tuned = fine_tune(before.network, *windows, len(self.devices), freeze, config)
             scores = mean_log_posteriors(network_scorer(tuned), test, len(self.devices))
-            decided[freeze] = scores.argmax(axis=1).tolist()
+            decided[freeze] = decisions(scores)
             n_learning[freeze] = sum(p.numel() for p in learning_parameters(tuned, freeze))
         return {
             "fold": self.split.name,
@@ -153,14 +163,14 @@ def run_transfer(
     source: Corpus,
     target: Corpus | None,
     protocol: Protocol,
-    folders: tuple[Path, Path],
+    folder: Path,
     fitting: Fitting,
     draws: Sequence[tuple[str, ...]],
     *,
     processes: int | None = None,
     track: Track | None = None,
 ) -> list[dict[str, Any]]:
-    """Run all groups; what the first folder holds already is not repeated.
+    """Run all groups; what the folder holds already is not repeated.
 
     Without a ``target`` some phones of ``source`` are drawn to train on, and the others are the new
     ones: of both the clips of a fold's training side are learnt from, and the new phones' clips of
@@ -168,10 +178,10 @@ def run_transfer(
     clips of ``source`` are trained on, and ``target`` is split by the protocol.
 
     Args:
-        source: with its features in the first folder.
-        target: with its features in the second.
+        source: with its features in the folder.
+        target: likewise.
         protocol: of the folds.
-        folders: of features; finished parts go to ``transfer`` in the first.
+        folder: of the experiment; finished parts go to ``transfer`` in it.
         fitting: of the first training.
         draws: the new phones of each, see :func:`new_phones`.
         processes: see :func:`model.experiments.tasks.run_tasks`.
@@ -182,9 +192,9 @@ def run_transfer(
         with ``draw`` and the method's ``key``.
 
     Raises:
-        CorpusError: too few clips for the protocol.
+        CorpusError: too few clips for the protocol, or too short ones.
+        DevrecError: a process was killed.
     """
-    fitting = replace(fitting, store=folders[0] / "background")
     tasks: list[TransferTask | FoldTask] = []
     draw_of: list[int] = []
     for draw, new in enumerate(draws):
@@ -201,18 +211,21 @@ def run_transfer(
             if target is None:
                 known = tuple(device for device in source.devices if device not in new)
                 pretraining = _of(fold.train, known)
+            first = Split(f"{fold.name}, to train on first", pretraining, (), ())
+            check_windows(source, [first], [WHOLE], folder)
+            check_windows(into, [split], [WHOLE], folder)
             tasks += [
                 TransferTask(
                     *(method, draw, number, source, pretraining, into, split, new),
-                    *(folders, fitting, common),
+                    *(folder, fitting, common),
                 )
                 for method in (WHOLE, TRANSFORMER_ONLY)
             ]
             alone = common | {"devices": new}
             label = f"-draw{draw + 1}"
-            tasks.append(FoldTask(LDA, number, split, into, folders[1], fitting, alone, new, label))
+            tasks.append(FoldTask(LDA, number, split, into, folder, fitting, alone, new, label))
             draw_of += [draw] * (len(tasks) - len(draw_of))
-    results = run_tasks(tasks, folders[0] / "transfer", processes=processes, track=track)
+    results = run_tasks(tasks, folder / "transfer", processes=processes, track=track)
     return [
         {"draw": draw, "key": task.method.key, **result}
         for draw, task, result in zip(draw_of, tasks, results, strict=True)
@@ -234,11 +247,13 @@ def new_phones(
 
     Raises:
         UsageError: fewer than two phones on either side.
-        CorpusError: the two corpora hold the same recordings.
+        CorpusError: recordings of one corpus are in the other, too.
     """
     if target is not None:
-        if target.content_hash() == source.content_hash():
-            raise CorpusError(f"{target.name} holds the same recordings as {source.name}")
+        heard = set(source.audio_hashes.values())
+        shared = sum(audio in heard for audio in target.audio_hashes.values())
+        if shared:
+            raise CorpusError(f"{shared} recordings of {target.name} are in {source.name}, too")
         return [target.devices]
     n_devices = len(source.devices)
     n_first = round(PRETRAINED_SHARE * n_devices) if n_pretrained is None else n_pretrained
