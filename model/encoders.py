@@ -15,6 +15,10 @@ class _TiltedMean(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, tilt: Tensor, x: Tensor) -> Tensor:
+        # The softmax ignores a shift of x. Far from 0, the variance below would be a small
+        # difference of large numbers. The gradient is the same: with x, the answer shifts as much.
+        shift = x.mean(dim=1, keepdim=True)
+        x = x - shift
         # Of tilt_i x_j, for each i: so that no exponential overflows.
         highest = torch.where(
             tilt >= 0, tilt * x.amax(dim=1, keepdim=True), tilt * x.amin(dim=1, keepdim=True)
@@ -25,7 +29,7 @@ class _TiltedMean(torch.autograd.Function):
         ).unbind(dim=2)
         mean = first / total
         ctx.save_for_backward(tilt, x, weights, total, mean, second / total - mean.square())
-        return mean
+        return mean + shift
 
     @staticmethod
     @once_differentiable

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,15 +20,11 @@ from torch.nn import functional
 from model.errors import CorpusError
 from model.network import DeviceNetwork
 from model.statistics_training import LINEAR_SHARE
-from model.training_config import TrainingConfig
-from model.training_data import SPREAD_WINDOWS, ClipData, fixed_windows
+from model.training_config import Freeze, TrainingConfig
+from model.training_data import SPREAD_WINDOWS, ClipData, drawn_windows
 from model.window_statistics import LinearScores
 
-#: What stays as it is: ``trunk`` all before the MLP, ``mlp`` all before the softmax.
-Freeze = Literal["trunk", "mlp"]
-FREEZES: tuple[Freeze, ...] = get_args(Freeze)
-
-WINDOW_HOP_FRAMES = 32  #: between windows to fine-tune on, where the corpus is not too large
+WINDOW_HOP_FRAMES = 32  #: between windows to fine-tune on
 _CHUNK = 64  #: windows at a time through what is frozen
 
 
@@ -38,24 +34,31 @@ class Epoch(NamedTuple):
     Attributes:
         number: from 1.
         loss: mean cross entropy of its batches, while learning.
-        validation_loss: cross entropy of the validation windows after it; ``None`` without any.
+        validation_loss: cross entropy of the validation windows after it, in which devices count
+            alike; ``None`` without any.
+        best: whether that is the lowest so far; of the last such epoch the weights are kept.
     """
 
     number: int
     loss: float
     validation_loss: float | None
+    best: bool
 
 
-def fine_tuning_windows(clips: Sequence[ClipData]) -> tuple[Tensor, Tensor]:
-    """All windows of clips, :data:`WINDOW_HOP_FRAMES` apart, farther in a large corpus.
+def fine_tuning_windows(clips: Sequence[ClipData], seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Windows of clips, :data:`WINDOW_HOP_FRAMES` apart.
 
-    At most :data:`model.training_data.SPREAD_WINDOWS`, so that they fit into memory.
+    At most :data:`model.training_data.SPREAD_WINDOWS`, so that they fit into memory; see
+    :func:`model.training_data.drawn_windows`.
+
+    Args:
+        clips: taken as they are, without their copies.
+        seed: of the draw where there are more.
 
     Returns:
         float32 ``(n, 128, 73)`` and labels, int64 ``(n,)``.
     """
-    n_frames = sum(len(clip.features) for clip in clips)
-    return fixed_windows(clips, max(WINDOW_HOP_FRAMES, -(-n_frames // SPREAD_WINDOWS)))
+    return drawn_windows(clips, WINDOW_HOP_FRAMES, SPREAD_WINDOWS, seed)
 
 
 def learning_parameters(network: DeviceNetwork, freeze: Freeze) -> list[nn.Parameter]:
@@ -80,7 +83,7 @@ def fine_tune(
     Batch norms keep their statistics, that behind the MLP too: it learns gain and bias. A model
     file holds it folded into the MLP, and statistics of small batches would undo that.
 
-    Devices count alike in the loss, however many windows they have.
+    Devices count alike in either loss, however many windows they have.
 
     The ``statistics`` profile's linear scores are measured anew on the given windows, under either
     freeze; they take no part in the training, as in training from scratch. Its embedding stays.
@@ -169,11 +172,12 @@ def _learn(
             total += float(loss.detach())
         network.dropout.eval()
         validation_loss = None if held_out is None else _loss(network, freeze, held_out)
+        better = validation_loss is not None and validation_loss < best_loss
         if on_epoch is not None:
-            on_epoch(Epoch(number, total / len(batches), validation_loss))
+            on_epoch(Epoch(number, total / len(batches), validation_loss, better))
         if validation_loss is None:
             continue
-        if validation_loss < best_loss:
+        if better:
             best_loss, best_epoch, best = validation_loss, number, _state(network, freeze)
         elif config.patience and number - best_epoch >= config.patience:
             break
@@ -209,7 +213,8 @@ def _loss(network: DeviceNetwork, freeze: Freeze, held_out: _HeldOut) -> float:
     logits = _logits(network, freeze, values)
     if statistics is not None:
         logits = logits + network.linear_scores(statistics)
-    return float(functional.cross_entropy(logits, labels))
+    weight = 1 / torch.bincount(labels, minlength=logits.shape[1]).clamp(min=1).float()
+    return float(functional.cross_entropy(logits, labels, weight=weight))
 
 
 def _frozen(

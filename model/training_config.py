@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from model.errors import UsageError
 
 Schedule = Literal["step", "one-cycle"]
 
 TRANSFER = "transfer"  #: the preset of fine-tuning
+
+#: What fine-tuning leaves as it is: ``trunk`` all before the MLP, ``mlp`` all before the softmax.
+Freeze = Literal["trunk", "mlp"]
+FREEZES: tuple[Freeze, ...] = get_args(Freeze)
 
 
 @dataclass(frozen=True)

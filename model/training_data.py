@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 from model.corpus import Clip
 from model.errors import CorpusError
 from model.feature_copies import FeatureCopies
-from model.features import WINDOW_FRAMES, windows_of
+from model.features import WINDOW_FRAMES
 
-SPREAD_WINDOWS = 16_000  #: windows that :func:`spread_windows` keeps at most, about 600 MB
+SPREAD_WINDOWS = 16_000  #: windows of a corpus that are in memory at most, about 600 MB
 SPREAD_LEAST_HOP = 8  #: frames; closer windows are all but the same
 
 
@@ -107,29 +107,82 @@ def _crop(
 
 def fixed_windows(clips: Sequence[ClipData], hop_frames: int) -> tuple[Tensor, Tensor]:
     """All windows of all clips at a hop: float32 ``(n, 128, 73)`` and labels, int64 ``(n,)``."""
-    windows = [windows_of(np.asarray(clip.features, np.float32), hop_frames) for clip in clips]
-    labels = [np.full(len(w), clip.label) for w, clip in zip(windows, clips, strict=True)]
-    return torch.from_numpy(np.concatenate(windows)), torch.from_numpy(np.concatenate(labels))
+    return _windows_at(clips, _places(clips, hop_frames))
+
+
+def drawn_windows(
+    clips: Sequence[ClipData], hop_frames: int, most: int, seed: int = 0, n_copies: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Windows of all clips at a hop: all of them, or a draw where they are too many.
+
+    The draw takes every device as often as the others, as far as it has windows, each of them at
+    most once. Memory is that of the windows returned.
+
+    Args:
+        clips: to cut windows from.
+        hop_frames: frames between window starts.
+        most: windows that are returned at most.
+        seed: of the draw.
+        n_copies: to go through, the clip as it is among them: every window is of the next copy.
+
+    Returns:
+        As :func:`fixed_windows`, in the order of clips and starts.
+    """
+    places = _places(clips, hop_frames)
+    if len(places) > most:
+        labels = np.array([clip.label for clip in clips])[places[:, 0]]
+        places = places[_drawn(labels, most, np.random.default_rng(seed))]
+    return _windows_at(clips, places, n_copies)
 
 
 def spread_windows(clips: Sequence[ClipData]) -> tuple[Tensor, Tensor]:
     """Overlapping windows of all clips, as densely as :data:`SPREAD_WINDOWS` allows.
 
-    What fixed statistics and linear baselines are measured on; returns as :func:`fixed_windows`.
-    Where there are copies, every window is of the next copy.
+    What fixed statistics and linear baselines are measured on; see :func:`drawn_windows`. There is
+    a draw only where many clips are shorter than the hop.
     """
     n_frames = sum(len(clip.features) for clip in clips)
     n_copies = 1 + min(len(clip.copies) for clip in clips)
     hop = max(SPREAD_LEAST_HOP // n_copies, -(-n_frames // SPREAD_WINDOWS), 1)
-    windows: list[npt.NDArray[np.float32]] = []
-    labels: list[int] = []
-    for clip in clips:
-        starts = range(0, len(clip.features) - WINDOW_FRAMES + 1, hop)
-        for number, start in enumerate(starts):
-            frames = clip.copy((number + len(labels)) % n_copies if n_copies > 1 else 0)
-            windows.append(np.asarray(frames[start : start + WINDOW_FRAMES], np.float32))
-        labels += [clip.label] * len(starts)
-    return torch.from_numpy(np.stack(windows)), torch.tensor(labels)
+    return drawn_windows(clips, hop, SPREAD_WINDOWS, n_copies=n_copies)
+
+
+_IntArray = npt.NDArray[np.int64]
+
+
+def _places(clips: Sequence[ClipData], hop_frames: int) -> _IntArray:
+    """Clip index and first frame of all windows, ``(n, 2)``."""
+    rows = [np.zeros((0, 2), np.int64)]
+    for index, clip in enumerate(clips):
+        starts = np.arange(0, len(clip.features) - WINDOW_FRAMES + 1, hop_frames)
+        rows.append(np.stack([np.full(len(starts), index), starts], axis=1))
+    return np.concatenate(rows)
+
+
+def _drawn(labels: _IntArray, most: int, rng: np.random.Generator) -> _IntArray:
+    """Indices of ``most`` labels, in their order: of each label as many as of the others."""
+    devices, counts = np.unique(labels, return_counts=True)
+    taken: list[_IntArray] = []
+    left = most
+    order = np.argsort(counts, kind="stable")  # what a small one leaves, the larger ones share
+    for place, index in enumerate(order):
+        share = min(int(counts[index]), left // (len(devices) - place))
+        of_device = np.flatnonzero(labels == devices[index])
+        taken.append(rng.choice(of_device, share, replace=False))
+        left -= share
+    return np.sort(np.concatenate(taken))
+
+
+def _windows_at(
+    clips: Sequence[ClipData], places: _IntArray, n_copies: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Windows copied one by one into one array, and their labels."""
+    windows = np.empty((len(places), WINDOW_FRAMES, clips[0].features.shape[1]), np.float32)
+    for number, (index, start) in enumerate(places):
+        frames = clips[index].copy(number % n_copies)
+        windows[number] = frames[start : start + WINDOW_FRAMES]
+    labels = np.array([clip.label for clip in clips])[places[:, 0]]
+    return torch.from_numpy(windows), torch.from_numpy(labels)
 
 
 def label_clips(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -46,28 +47,33 @@ def results_of(
     try:
         # Fresh processes: a fork of one that has run torch's threads may hang.
         context = multiprocessing.get_context("spawn")
-        with context.Pool(processes or os.cpu_count() or 1, initializer=_one_thread) as pool:
+        with context.Pool(processes or os.cpu_count() or 1, initializer=_begin) as pool:
             workers = set(multiprocessing.active_children()) - earlier
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             parts = [jobs[start : start + at_once] for start in range(0, len(jobs), at_once)]
-            found = _watched(pool.imap(partial(_each, work), parts), workers)
+            found = _watched(pool.imap(partial(_each, work), parts), workers, earlier)
             yield (result for part in found for result in part)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _watched(found: IMapIterator[R], workers: set[BaseProcess]) -> Iterator[R]:
+def _watched(
+    found: IMapIterator[R], workers: set[BaseProcess], earlier: set[BaseProcess]
+) -> Iterator[R]:
     while True:
         try:
             yield found.next(timeout=_LOOK_S)
         except StopIteration:
             return
         except multiprocessing.TimeoutError:
-            lost = [worker.exitcode for worker in workers if worker.exitcode is not None]
-            if lost:  # a pool's processes end when it does, and not before
+            # A pool's processes end when it does, and not before. It puts another in the place of
+            # a lost one: a stranger tells of one that was lost before the first look.
+            codes = [worker.exitcode for worker in workers if worker.exitcode is not None]
+            strangers = set(multiprocessing.active_children()) - earlier - workers
+            if codes or strangers:
+                known = f" (exit code {codes[0]})" if codes else ""
                 raise DevrecError(
-                    f"a process was lost (exit code {lost[0]}); if memory ran out, fewer at a time "
-                    "may do"
+                    f"a process was lost{known}; if memory ran out, fewer at a time may do"
                 ) from None
 
 
@@ -75,6 +81,15 @@ def _each(work: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
     return [work(job) for job in jobs]
 
 
-def _one_thread() -> None:
+def _begin() -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+    threading.Thread(target=_end_with_the_program, daemon=True).start()
+
+
+def _end_with_the_program() -> None:
+    """A program that is killed cannot end its workers: they would work on for nobody."""
+    program = multiprocessing.parent_process()
+    if program is not None:
+        program.join()
+        os._exit(1)

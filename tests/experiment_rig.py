@@ -53,8 +53,6 @@ def refused(done: Result, message: str) -> None:
 class NearestMean:
     """A method that is fitted in no time: the mean frame that a clip's lies nearest to."""
 
-    name = "nearest mean frame"
-
     def fit(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
         frames = self._frames(clips)
         self._means = np.stack([frames[labels == n].mean(axis=0) for n in range(labels.max() + 1)])

@@ -100,11 +100,6 @@ def test_deterministic(binary: bool) -> None:
     assert_deterministic(partial(BedSvm, binary))
 
 
-def test_both_variants_say_which_they_are() -> None:
-    assert BedSvm().name == "BED + SVM"
-    assert BedSvm(binary=False).name == "BED (dB) + SVM"
-
-
 def test_parameters() -> None:
     linear = BedSvm(kernel="linear")
     linear.fit(*clips_of(5, TRAINING_SPEECH))

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra: train)")
 
 from model.baselines.baseline import BaselineClip
-from model.baselines.clip_inputs import clip_statistics, prepare_inputs
+from model.baselines.clip_inputs import clip_statistics, prepare_inputs, train_extractor
 from model.baselines.map_adaptation import adapt, supervector
 from model.baselines.universal_background import DiagonalMixture
 from model.features import FloatArray
@@ -46,7 +46,7 @@ def test_frames_and_supervectors_are_standardised_over_the_training_clips() -> N
     statistics = [background().statistics(clip.mfcc) for clip in clips]
     vectors = np.stack([supervector(adapt(background(), s)) for s in statistics])
     expected = (vectors - vectors.mean(axis=0)) / vectors.std(axis=0)
-    got = np.stack([inputs.supervector(s) for s in statistics])
+    got = np.stack([inputs.supervector(s.n, s.f) for s in statistics])
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, expected, atol=1e-5)
     values = N_GAUSSIANS * 39
@@ -57,7 +57,8 @@ def test_values_that_never_vary_become_zero() -> None:
     clip = as_clip(np.full((4, 73), 5, np.float32), np.zeros(8, np.float32))
     inputs = prepare_inputs([clip, clip], background(), n_frames=6)
     np.testing.assert_array_equal(inputs.frames(clip.mfcc), np.zeros((6, 39)))
-    got = inputs.supervector(background().statistics(clip.mfcc))
+    n, f, _ = background().statistics(clip.mfcc)
+    got = inputs.supervector(n, f)
     np.testing.assert_allclose(got, np.zeros(N_GAUSSIANS * 39), atol=1e-6)
 
 
@@ -68,3 +69,25 @@ def test_statistics_stand_in_the_order_of_the_clips() -> None:
         expected = background().statistics(clip.mfcc)
         np.testing.assert_array_equal(n[index], expected.n)
         np.testing.assert_array_equal(f[index], expected.f)
+
+
+def test_known_statistics_are_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = clips_of_lengths(12, 30, 5)
+    mixture = background()
+    expected = prepare_inputs(clips, mixture, n_frames=10)
+    known = clip_statistics(mixture, clips)
+    monkeypatch.setattr(DiagonalMixture, "statistics", lambda *_: pytest.fail("computed"))
+    got = prepare_inputs(clips, mixture, 10, known)
+    for scale in ("frame_scale", "supervector_scale"):
+        for values in ("mean_", "scale_"):
+            np.testing.assert_array_equal(
+                getattr(getattr(got, scale), values), getattr(getattr(expected, scale), values)
+            )
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(2, 2), (100, 3)])
+def test_ivectors_have_no_more_dimensions_than_there_are_clips(rank: int, expected: int) -> None:
+    statistics = clip_statistics(background(), clips_of_lengths(12, 30, 5))
+    extractor = train_extractor(background(), statistics, rank, iterations=2, seed=0)
+    assert extractor.rank == expected
+    assert extractor.ivectors(*statistics).shape == (3, expected)

@@ -68,7 +68,6 @@ class Timed:
     seconds: Sequence[float]
     fittings: list[Fitting]
     n_parameters: int = 7
-    name: str = "timed"
     calls: int = 0
     learnt: int = 0
 

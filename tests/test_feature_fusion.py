@@ -14,6 +14,11 @@ from model.baselines.feature_fusion import (  # noqa: E402
     FeatureFusion,
     FeatureFusionNetwork,
 )
+from model.baselines.universal_background import (  # noqa: E402
+    BaumWelchStatistics,
+    DiagonalMixture,
+)
+from model.features import FloatArray  # noqa: E402
 from tests.baseline_rig import (  # noqa: E402
     TRAINING_SPEECH,
     accuracy,
@@ -40,8 +45,9 @@ def test_learns_simulated_devices() -> None:
     assert accuracy(baseline, 5) >= 0.85
     network = FeatureFusionNetwork(5, 16 * 39, rank=8, width=32)
     trained = sum(p.numel() for p in network.parameters())
+    running = 2 * (16 + 32 + 64)  # mean and variance of the batch norms
     background, scales = 16 * (1 + 2 * 39), 2 * (39 + 16 * 39 + 8)
-    assert baseline.n_parameters == trained + background + 16 * 39 * 8 + scales
+    assert baseline.n_parameters == trained + running + background + 16 * 39 * 8 + scales
 
 
 def test_deterministic_under_a_seed() -> None:
@@ -95,6 +101,26 @@ def test_kept_inputs_are_standardised_and_independent_of_other_clips() -> None:
         assert stacked.dtype == np.float32
         np.testing.assert_allclose(stacked.mean(axis=0), 0, atol=1e-4)
         np.testing.assert_allclose(stacked.std(axis=0), 1, atol=1e-3)
+
+
+def test_the_statistics_of_a_training_clip_are_computed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[int] = []
+    compute = DiagonalMixture.statistics
+
+    def statistics(self: DiagonalMixture, mfcc: FloatArray) -> BaumWelchStatistics:
+        counted.append(len(mfcc))
+        return compute(self, mfcc)
+
+    monkeypatch.setattr(DiagonalMixture, "statistics", statistics)
+    baseline = small(epochs=2)
+    clips, labels = clips_of(3, TRAINING_SPEECH[:2])
+    given = baseline._prepare(clips, labels)
+    assert counted == [len(clip.mfcc) for clip in clips]
+    for clip, (supervector, ivector) in zip(clips, given, strict=True):  # as in scoring
+        np.testing.assert_array_equal(baseline._kept(clip)[0], supervector)
+        np.testing.assert_array_equal(baseline._kept(clip)[1], ivector)
 
 
 def test_fewer_clips_than_dimensions_give_shorter_ivectors() -> None:

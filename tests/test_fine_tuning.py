@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import re
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,9 +32,7 @@ from model.builtin import BUILTIN_MODEL  # noqa: E402
 from model.errors import CorpusError  # noqa: E402
 from model.features import FrontEndConfig  # noqa: E402
 from model.fine_tuning import (  # noqa: E402
-    FREEZES,
     Epoch,
-    Freeze,
     fine_tune,
     fine_tuning_windows,
     learning_parameters,
@@ -42,7 +42,7 @@ from model.metadata import ModelMetadata  # noqa: E402
 from model.network import DeviceNetwork  # noqa: E402
 from model.network_config import PROFILES, NetworkConfig, Profile, front_end_for  # noqa: E402
 from model.statistics_training import LINEAR_SHARE  # noqa: E402
-from model.training_config import PRESETS, TrainingConfig  # noqa: E402
+from model.training_config import FREEZES, PRESETS, Freeze, TrainingConfig  # noqa: E402
 from model.training_data import ClipData  # noqa: E402
 from tests.conftest import run_cli_without, save_changed  # noqa: E402
 from tests.simulated import RATE_HZ, record, speech_like  # noqa: E402
@@ -244,6 +244,9 @@ def test_the_best_epoch_is_kept_and_patience_ends_it(profile: Profile) -> None:
     )
     losses = [epoch.validation_loss for epoch in epochs]
     best = int(np.argmin(losses))
+    assert [epoch.best for epoch in epochs] == [
+        loss < min(losses[:place], default=np.inf) for place, loss in enumerate(losses)
+    ]
     assert len(epochs) == best + 1 + config.patience < config.epochs
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(tuned(windows)[0], unlike[1])
@@ -256,6 +259,26 @@ def test_the_best_epoch_is_kept_and_patience_ends_it(profile: Profile) -> None:
     )
     assert len(whole) == patient.epochs
     assert torch.equal(same.mlp.weight, tuned.mlp.weight)
+
+
+@pytest.mark.parametrize("profile", ["hybrid", "statistics"])
+def test_validation_windows_count_alike_by_device(profile: Profile) -> None:
+    """Also where a device has none."""
+    network = trained_network(profile)
+    windows, labels = simulated_windows(30, N_DEVICES, seed=2)
+    chosen = (labels == 0) | ((labels == 2) & (torch.arange(30) < 6))
+    unseen = (windows[chosen] + 1, labels[chosen])
+    assert torch.bincount(unseen[1]).tolist() == [10, 0, 2]
+    epochs: list[Epoch] = []
+    config = QUICK.with_changes(epochs=1)
+    tuned = fine_tune(
+        network, windows, labels, N_DEVICES, "trunk", config, unseen, on_epoch=epochs.append
+    )
+    with torch.no_grad():
+        log_shares = torch.log_softmax(tuned(unseen[0])[0], dim=1)
+    losses = -log_shares.gather(1, unseen[1][:, None])[:, 0]
+    expected = (losses[unseen[1] == 0].mean() + losses[unseen[1] == 2].mean()) / 2
+    assert epochs[0].validation_loss == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_progress_goes_through_track() -> None:
@@ -286,13 +309,59 @@ def test_too_little_to_learn_from(labels: list[int], n_devices: int, message: st
         fine_tune(network, windows, torch.tensor(labels), n_devices, "trunk", QUICK)
 
 
-def test_windows_of_a_large_corpus_are_farther_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = [ClipData(label, np.zeros((128 + 32 * 9, 73), np.float32)) for label in (0, 1)]
+def numbered_clip(label: int, n_frames: int) -> ClipData:
+    """Of float16, and every frame other than the rest."""
+    frames = np.arange(n_frames * 73).reshape(n_frames, 73) % 2003 + 3000 * label
+    return ClipData(label, (frames / 8).astype(np.float16), copies=[np.zeros((n_frames, 73))])
+
+
+def starts_of(clip: ClipData, windows: torch.Tensor) -> list[int]:
+    """Where in a clip windows begin."""
+    own = clip.features.astype(np.float32)
+    return [
+        next(s for s in range(0, len(own), 32) if np.array_equal(own[s : s + 128], window))
+        for window in windows.numpy()
+    ]
+
+
+def test_windows_are_a_hop_apart() -> None:
+    clips = [numbered_clip(0, 128 + 32 * 9), numbered_clip(1, 128), numbered_clip(0, 127)]
     windows, labels = fine_tuning_windows(clips)
+    assert windows.shape == (11, 128, 73)
+    assert windows.dtype == torch.float32
+    assert labels.tolist() == [0] * 10 + [1]
+    assert starts_of(clips[0], windows[:10]) == list(range(0, 320, 32))
+    assert starts_of(clips[1], windows[10:]) == [0]
+
+
+def test_too_many_windows_are_drawn_alike_of_all_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.fine_tuning.SPREAD_WINDOWS", 50)
+    # Of device 0 long clips, of 1 many short ones of one window, of 2 a single one.
+    clips = [numbered_clip(0, 128 + 32 * 99), numbered_clip(2, 150)]
+    clips += [numbered_clip(1, 128 + k % 8) for k in range(200)]
+    windows, labels = fine_tuning_windows(clips)
+    assert torch.bincount(labels).tolist() == [24, 25, 1]
+    starts = starts_of(clips[0], windows[:24])
+    assert starts == sorted(set(starts))  # each at most once
+    assert max(np.diff(starts)) > 32
+    again, other = fine_tuning_windows(clips)[0], fine_tuning_windows(clips, seed=1)[0]
+    assert torch.equal(again, windows)
+    assert not torch.equal(other, windows)
+    few = [numbered_clip(k % 3, 128) for k in range(300)]
+    assert sorted(torch.bincount(fine_tuning_windows(few)[1]).tolist()) == [16, 17, 17]
+
+
+def test_memory_is_that_of_the_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.fine_tuning.SPREAD_WINDOWS", 20)
+    clips = [ClipData(label, np.zeros((40_000, 73), np.float16)) for label in (0, 1)]
+    tracemalloc.start()
+    try:
+        windows, _ = fine_tuning_windows(clips)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert windows.shape == (20, 128, 73)
-    assert labels.tolist() == [0] * 10 + [1] * 10
-    monkeypatch.setattr("model.fine_tuning.SPREAD_WINDOWS", 8)
-    assert len(fine_tuning_windows(clips)[0]) <= 8
+    assert most < 2 * windows.numel() * 4  # a clip in float32 would be eight times as much
 
 
 # The command
@@ -346,8 +415,12 @@ def test_other_phones_by_the_command(
         *QUICKLY, "--seed", "3",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert "15 epochs on" in done.stderr
-    assert "first [4].onnx" in done.stderr
+    said = " ".join(done.stderr.split())  # whatever the width
+    assert re.search(
+        r"15 epochs on \d+ parameters of first \[4\]\.onnx's network: epoch (\d|1[0-5]) was kept, "
+        r"validation loss \d\.\d{4} ",
+        said,
+    )
     assert "strangers" not in done.stderr  # the first model knew none, either
     assert [path.name for path in tmp_path.iterdir()] == ["others.onnx"]
     engine, first = load_engine(output), load_engine(first_model)
@@ -388,6 +461,7 @@ def test_the_new_model_runs_without_torch(
         "--profile", "statistics", "--epochs", "1",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
+    assert re.search(r"network: loss \d\.\d{4} ", " ".join(done.stderr.split()))
     provenance = load_engine(output).metadata.provenance
     assert provenance["fine-tuned from"]["freeze"] == "trunk"
     assert provenance["training"]["learning_rate"] == PRESETS["transfer"].learning_rate
@@ -428,7 +502,14 @@ def test_recurrent_models_by_the_command(
         "--learning-rate", "1e-12", "--patience", "2", "--split-by", "group",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert "stopped early after" in done.stderr
+    said = " ".join(done.stderr.split())
+    ended = re.search(
+        r"stopped early after (\d+) of 50 epochs (\d+) epochs on \d+ parameters", said
+    )
+    assert ended is not None
+    assert ended[1] == ended[2]
+    kept = int(ended[1]) - 2  # the epochs without progress
+    assert re.search(rf"network: epoch {kept} was kept, validation loss \d\.\d{{4}} ", said)
     metadata = load_engine(output).metadata
     assert metadata.front_end == front_end
     assert metadata.provenance["epochs"] < 50
@@ -445,9 +526,12 @@ def network_of(path: Path) -> DeviceNetwork:
     [
         (["--freeze", "head"], "unknown part to freeze head; there are: trunk, mlp"),
         (["--profile", "paper"], "is of the profile statistics"),
-        (["--preset", "robust"], "--preset robust does not go with --from, but transfer"),
-        (["--precision", "16-mixed"], "--precision 16-mixed does not go with --from, but 32"),
-        (["--accelerator", "gpu"], "--accelerator gpu does not go with --from"),
+        (["--preset", "robust"], "--preset robust does not go with --from: only transfer does"),
+        (["--precision", "16-mixed"], "--precision 16-mixed does not go with --from: only 32 does"),
+        (
+            ["--accelerator", "gpu"],
+            "--accelerator gpu does not go with --from: only auto or cpu do",
+        ),
         (["--steps", "9"], "--steps does not go with --from: fine-tuning goes by --epochs"),
         (["--augment", "none"], "--augment does not go with --from"),
         (["--copies", "2"], "--copies does not go with --from"),

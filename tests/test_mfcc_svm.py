@@ -74,11 +74,6 @@ def test_deterministic(make: Callable[[], Baseline]) -> None:
     assert_deterministic(make)
 
 
-def test_both_variants_say_which_they_are() -> None:
-    assert MfccStatisticsSvm().name == "MFCC (statistics) + SVM"
-    assert MfccFramesSvm().name == "MFCC (650 frames) + SVM"
-
-
 def test_parameters_of_the_linear_machine() -> None:
     baseline = MfccStatisticsSvm(kernel="linear")
     baseline.fit(*clips_of(5, TRAINING_SPEECH))

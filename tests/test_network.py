@@ -148,6 +148,27 @@ def test_attention_over_scalars_has_the_gradient_of_the_softmax() -> None:
     torch.testing.assert_close(far, extreme.detach())
 
 
+def test_attention_over_scalars_far_from_zero_keeps_its_digits() -> None:
+    torch.manual_seed(4)
+    x = 30 + 0.1 * torch.randn(2, 200)
+    tilt, weights = 3 * torch.randn(2, 50), torch.randn(2, 50)
+
+    def gradients(dtype: torch.dtype) -> list[torch.Tensor]:
+        given = [part.to(dtype).requires_grad_() for part in (tilt, x)]
+        if dtype is torch.double:  # the reference
+            shares = torch.softmax(given[0].unsqueeze(2) * given[1].unsqueeze(1), dim=2)
+            mean = (shares * given[1].unsqueeze(1)).sum(dim=2)
+        else:
+            mean = tilted_mean(*given)
+        return list(torch.autograd.grad((mean * weights.to(dtype)).sum(), given))
+
+    for found, expected in zip(gradients(torch.float), gradients(torch.double), strict=True):
+        error = (found.double() - expected).norm() / expected.norm()
+        assert error < 1e-4
+    deviations = tilted_mean(tilt, x).double() - tilted_mean(tilt.double(), x.double())
+    assert deviations.abs().max() < 1e-5
+
+
 GROUPS = [
     tuple(block for place, block in enumerate(BLOCKS) if number >> place & 1)
     for number in range(1, 8)

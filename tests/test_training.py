@@ -223,6 +223,21 @@ def test_spread_windows_go_through_the_copies() -> None:
         torch.testing.assert_close(window[:, 2].diff(), torch.ones(WINDOW_FRAMES - 1))
 
 
+def test_spread_windows_are_never_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where every clip gives one and no hop could make them fewer."""
+    monkeypatch.setattr("model.training_data.SPREAD_WINDOWS", 40)
+    clips = [counted_clip(k % 2, 128, 2, k) for k in range(300)]
+    windows, labels = spread_windows(clips)
+    assert windows.shape == (40, WINDOW_FRAMES, 3)
+    assert labels.bincount().tolist() == [20, 20]
+    clip, copy = windows[:, 0, 0].int().tolist(), windows[:, 0, 1].int().tolist()
+    assert clip == sorted(set(clip))
+    assert [k % 2 for k in clip] == labels.tolist()
+    assert copy == [0, 1] * 20
+    few = spread_windows(clips[:7])[0][:, 0, 0].int().tolist()
+    assert few == list(range(7))
+
+
 def test_the_default_is_the_statistics_profile(
     tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from agent.commands.common import progress_console
 from model.errors import UsageError
-from model.training_config import TRANSFER
+from model.training_config import FREEZES, TRANSFER, Freeze
 
 if TYPE_CHECKING:
     import typer
 
-    from model.fine_tuning import Epoch, Freeze
+    from model.fine_tuning import Epoch
     from model.training_config import TrainingConfig
 
 _AS_THEY_ARE = "what is frozen is computed once, of the recordings as they are"
@@ -57,7 +57,8 @@ def check_options(context: typer.Context) -> None:
     for name, possible in wrong.items():
         if name in given and values[name] not in possible:
             raise UsageError(
-                f"--{name} {values[name]} does not go with --from, but {' or '.join(possible)}"
+                f"--{name} {values[name]} does not go with --from: only {' or '.join(possible)} "
+                f"{'does' if len(possible) == 1 else 'do'}"
             )
 
 
@@ -111,11 +112,11 @@ def fine_tune_model(
     done: list[Epoch] = []
     network = fine_tune(
         model.network,
-        *fine_tuning_windows(clips),
+        *fine_tuning_windows(clips, config.seed),
         len(devices),
         kept,
         config,
-        fine_tuning_windows(validation) if validation else None,
+        fine_tuning_windows(validation, config.seed) if validation else None,
         track=options.progress(console, "fine-tuning"),
         on_epoch=done.append,
     )
@@ -123,8 +124,7 @@ def fine_tune_model(
         console.print(f"stopped early after {len(done)} of {config.epochs} epochs")
     learnt = sum(parameter.numel() for parameter in learning_parameters(network, kept))
     console.print(
-        f"{len(done)} epochs on {learnt} parameters of {source.name}'s network: "
-        f"loss {done[-1].loss:.4f}",
+        f"{len(done)} epochs on {learnt} parameters of {source.name}'s network: {_outcome(done)}",
         markup=False,
     )
     metadata = model_metadata(network, model.metadata.front_end, data, config, len(done), console)
@@ -145,9 +145,15 @@ def fine_tune_model(
     console.print(written, markup=False)
 
 
-def _check_freeze(name: str) -> Freeze:
-    from model.fine_tuning import FREEZES
+def _outcome(epochs: Sequence[Epoch]) -> str:
+    """Which weights there are now, and how good they are."""
+    kept = next((epoch for epoch in reversed(epochs) if epoch.best), None)
+    if kept is None:
+        return f"loss {epochs[-1].loss:.4f}"
+    return f"epoch {kept.number} was kept, validation loss {kept.validation_loss:.4f}"
 
+
+def _check_freeze(name: str) -> Freeze:
     for freeze in FREEZES:
         if name == freeze:
             return freeze

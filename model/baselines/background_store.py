@@ -6,7 +6,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import sklearn
 
+from model.baselines.baseline import BaselineClip
 from model.baselines.universal_background import (
     EM_ITERATIONS,
     MAX_FRAMES,
@@ -85,6 +86,28 @@ class BackgroundStore:
 
 
 NOT_KEPT = BackgroundStore(None)  #: fits every time
+
+
+@dataclass(frozen=True)
+class BackgroundFit:
+    """How a method gets its background model.
+
+    Attributes:
+        n_gaussians: its size.
+        seed: of the draw and of k-means.
+        max_frames: frames that it is fitted on at most.
+        store: where it is kept.
+    """
+
+    n_gaussians: int
+    seed: int
+    max_frames: int
+    store: BackgroundStore
+
+    def fit(self, clips: Sequence[BaselineClip]) -> DiagonalMixture:
+        """That of clips, each of which is asked for once; see :meth:`BackgroundStore.fitted`."""
+        mfcc = (clip.mfcc for clip in clips)
+        return self.store.fitted(mfcc, self.n_gaussians, self.seed, self.max_frames)
 
 
 def _hash(frames: FloatArray, n_gaussians: int, seed: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ import numpy.typing as npt
 from model.features import FloatArray
 
 IntArray = npt.NDArray[np.int64]
+
+T = TypeVar("T")
 
 MFCC_DIMS = 39  #: static, delta and delta-delta values of a frame: the first of the 73 features
 
@@ -54,8 +56,6 @@ class BaselineClip:
 class Baseline(Protocol):
     """A method that names the device of a clip. Deterministic under its seed."""
 
-    name: str
-
     def fit(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
         """Learn.
 
@@ -73,3 +73,14 @@ class Baseline(Protocol):
     def n_parameters(self) -> int:
         """Numbers that fitting has set and that scoring needs."""
         ...
+
+
+def fitted(learnt: T | None) -> T:
+    """What fitting has set.
+
+    Raises:
+        RuntimeError: nothing so far.
+    """
+    if learnt is None:
+        raise RuntimeError("fit comes first")
+    return learnt

@@ -98,7 +98,6 @@ class BedSvm(VectorSvm):
     """
 
     def __init__(self, binary: bool = True, kernel: Kernel = "rbf", cost: float = 1.0) -> None:
-        self.name = "BED + SVM" if binary else "BED (dB) + SVM"
         self._descriptor = band_energy_signs if binary else band_energy_differences_db
         super().__init__(kernel, cost)
         self._sample_rate_hz = 0

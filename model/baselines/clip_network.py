@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.baselines.baseline import BaselineClip, IntArray
+from model.baselines.baseline import BaselineClip, IntArray, fitted
 from model.features import FloatArray
 
 Inputs = tuple[FloatArray, ...]
@@ -26,7 +26,6 @@ class ClipTraining:
         batch: clips a step.
         learning_rate: at the start.
         step_epochs: epochs after which it falls to a tenth; 0 = never.
-        weight_decay: decoupled (AdamW); 0 gives plain Adam.
         label_smoothing: of the cross entropy.
     """
 
@@ -34,7 +33,6 @@ class ClipTraining:
     batch: int = 32
     learning_rate: float = 1e-3
     step_epochs: int = 0
-    weight_decay: float = 0.0
     label_smoothing: float = 0.0
 
 
@@ -49,7 +47,6 @@ class ClipNetwork(ABC):
         seed: of weights, order, crops and dropout.
     """
 
-    name: str
     #: of the losses of the network's outputs, the answer first
     loss_weights: tuple[float, ...] = (1.0,)
 
@@ -64,8 +61,13 @@ class ClipNetwork(ABC):
         Or a tuple of such logits, one for each of :attr:`loss_weights`.
         """
 
-    def _prepare(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:  # noqa: B027
-        """Learn what comes before the network: background model, normalisation."""
+    def _prepare(self, clips: Sequence[BaselineClip], labels: IntArray) -> list[Inputs]:
+        """Learn what comes before the network: background model, normalisation.
+
+        Returns:
+            what :meth:`_kept` gives of the clips.
+        """
+        return [self._kept(clip) for clip in clips]
 
     def _kept(self, clip: BaselineClip) -> Inputs:
         """Inputs that are computed once; float32."""
@@ -88,17 +90,13 @@ class ClipNetwork(ABC):
 
     def fit(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
         """Learn; see :class:`model.baselines.baseline.Baseline`."""
-        self._prepare(clips, labels)
+        kept = self._prepare(clips, labels)
         config = self._training
         rng = np.random.default_rng(self._seed)
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(self._seed)
             network = self._network(int(labels.max()) + 1).train()
-            kept = [self._kept(clip) for clip in clips]
-            kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
-            optimizer = kind(
-                network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-            )
+            optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
             steps = config.step_epochs or config.epochs + 1
             schedule = torch.optim.lr_scheduler.StepLR(optimizer, steps, gamma=0.1)
             for _ in range(config.epochs):
@@ -118,20 +116,20 @@ class ClipNetwork(ABC):
     @torch.no_grad()
     def scores(self, clips: Sequence[BaselineClip]) -> FloatArray:
         """Logits, float32 ``(clips, devices)``."""
-        if self._trained is None:
-            raise RuntimeError("fit comes first")
+        network = fitted(self._trained)
         rows = []
         for clip in clips:
-            answers = self._trained(*_stacked([(*self._kept(clip), *self._read(clip, None))]))
+            answers = network(*_stacked([(*self._kept(clip), *self._read(clip, None))]))
             rows.append(answers[0] if isinstance(answers, tuple) else answers)
         return torch.cat(rows).numpy()
 
     @property
     def n_parameters(self) -> int:
-        """Trained numbers, and those prepared before."""
-        if self._trained is None:
-            raise RuntimeError("fit comes first")
-        return self.n_prepared + sum(p.numel() for p in self._trained.parameters())
+        """Trained numbers, running statistics of batch norms, and what was prepared before."""
+        network = fitted(self._trained)
+        numbers = [*network.parameters(), *network.buffers()]
+        # No count of batches: scoring does not need it.
+        return self.n_prepared + sum(n.numel() for n in numbers if n.is_floating_point())
 
     def _loss(self, answers: Tensor | tuple[Tensor, ...], labels: Tensor) -> Tensor:
         heads = answers if isinstance(answers, tuple) else (answers,)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from model.baselines.baseline import IntArray
+from model.baselines.baseline import IntArray, fitted
 from model.errors import CorpusError
 from model.features import FloatArray
 
@@ -38,7 +38,7 @@ class DeviceSvm:
         self._kernel = kernel
         self._svc = SVC(kernel=kernel, C=cost, gamma="scale", decision_function_shape="ovr")
         self._scaler = StandardScaler(copy=False) if standardise else None
-        self._fitted = False
+        self._trained: SVC | None = None
 
     def fit(self, vectors: Vectors, labels: IntArray) -> None:
         """Learn.
@@ -54,18 +54,17 @@ class DeviceSvm:
             raise CorpusError("a support vector machine needs clips of at least two devices")
         if self._scaler is not None:
             vectors = self._scaler.fit_transform(vectors)
-        self._svc.fit(vectors, labels)
-        self._fitted = True
+        self._trained = self._svc.fit(vectors, labels)
 
     def scores(self, vectors: Vectors) -> FloatArray:
         """Vectors ``(clips, dims)``, likewise overwritten, to scores, float32 ``(clips, devices)``.
 
         For two devices, scikit-learn has one margin ``d`` a clip: the scores are ``-d`` and ``d``.
         """
-        self._check_fitted()
+        svc = fitted(self._trained)
         if self._scaler is not None:
             vectors = self._scaler.transform(vectors)
-        margins = self._svc.decision_function(vectors)
+        margins = svc.decision_function(vectors)
         if margins.ndim == 1:
             margins = np.stack([-margins, margins], axis=1)
         scores: FloatArray = margins.astype(np.float32)
@@ -80,8 +79,7 @@ class DeviceSvm:
         for every pair: then the smaller count. With standardisation, mean and scale of every
         dimension come on top.
         """
-        self._check_fitted()
-        svc = self._svc
+        svc = fitted(self._trained)
         n_biases = svc.intercept_.size
         count = svc.support_vectors_.size + svc.dual_coef_.size + n_biases
         if self._kernel == "rbf":
@@ -91,7 +89,3 @@ class DeviceSvm:
         if self._scaler is not None:
             count += self._scaler.mean_.size + self._scaler.scale_.size
         return int(count)
-
-    def _check_fitted(self) -> None:
-        if not self._fitted:
-            raise RuntimeError("fit comes first")

@@ -71,8 +71,6 @@ class Ecapa(ClipNetwork):
         crop_frames: length of the pieces; a shorter clip repeats its frames.
     """
 
-    name = "ECAPA-TDNN"
-
     def __init__(
         self,
         seed: int = 0,
@@ -89,10 +87,11 @@ class Ecapa(ClipNetwork):
         """Mean and scale of a frame's values."""
         return 2 * self._shape.n_features
 
-    def _prepare(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
+    def _prepare(self, clips: Sequence[BaselineClip], labels: IntArray) -> list[Inputs]:
         self._scaler = StandardScaler()
         for clip in clips:
             self._scaler.partial_fit(clip.features)
+        return super()._prepare(clips, labels)
 
     def _read(self, clip: BaselineClip, rng: np.random.Generator | None) -> Inputs:
         frames = clip.features

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import ceil
 
 import numpy as np
@@ -31,13 +30,13 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from model.baselines.background_store import NOT_KEPT, BackgroundStore
-from model.baselines.baseline import MFCC_DIMS, BaselineClip, IntArray
-from model.baselines.clip_inputs import ClipInputs, clip_statistics, prepare_inputs
+from model.baselines.background_store import NOT_KEPT, BackgroundFit, BackgroundStore
+from model.baselines.baseline import MFCC_DIMS, BaselineClip, IntArray, fitted
+from model.baselines.clip_inputs import ClipInputs, clip_statistics, prepare_inputs, train_extractor
 from model.baselines.clip_network import ClipNetwork, ClipTraining, Inputs
 from model.baselines.mfcc_svm import PAPER_FRAMES
-from model.baselines.total_variability import TotalVariability, train_total_variability
-from model.baselines.universal_background import MAX_FRAMES, N_GAUSSIANS, BaumWelchStatistics
+from model.baselines.total_variability import TotalVariability
+from model.baselines.universal_background import MAX_FRAMES, N_GAUSSIANS, WideArray
 from model.features import FloatArray
 
 TRAINING = ClipTraining(epochs=50, batch=32, learning_rate=1e-3, step_epochs=20)
@@ -134,11 +133,11 @@ class _Prepared:
     extractor: TotalVariability
     ivector_scale: StandardScaler
 
-    def ivector(self, statistics: BaumWelchStatistics) -> FloatArray:
-        """The i-vector of a clip, standardised: float32 ``(rank,)``."""
-        row = self.extractor.ivectors(statistics.n[None], statistics.f[None])
-        scaled: FloatArray = self.ivector_scale.transform(row)[0].astype(np.float32)
-        return scaled
+    def kept(self, n: WideArray, f: WideArray) -> Inputs:
+        """Supervector and i-vector of a clip's statistics, standardised."""
+        row = self.extractor.ivectors(n[None], f[None])
+        ivector: FloatArray = self.ivector_scale.transform(row)[0].astype(np.float32)
+        return self.inputs.supervector(n, f), ivector
 
 
 class FeatureFusion(ClipNetwork):
@@ -156,8 +155,6 @@ class FeatureFusion(ClipNetwork):
         store: where the background model is kept.
     """
 
-    name = "Multi-feature fusion"
-
     def __init__(
         self,
         seed: int = 0,
@@ -171,9 +168,7 @@ class FeatureFusion(ClipNetwork):
         store: BackgroundStore = NOT_KEPT,
     ) -> None:
         super().__init__(training, seed)
-        self._fit_background = partial(
-            store.fitted, n_gaussians=n_gaussians, seed=seed, max_frames=max_frames
-        )
+        self._background_fit = BackgroundFit(n_gaussians, seed, max_frames, store)
         self._n_frames = n_frames
         self._rank = rank
         self._iterations = iterations
@@ -181,42 +176,32 @@ class FeatureFusion(ClipNetwork):
         self._prepared: _Prepared | None = None
 
     def _network(self, n_devices: int) -> nn.Module:
-        n_values = self._ready.inputs.background.means.size
-        return FeatureFusionNetwork(n_devices, n_values, self._ready.extractor.rank, self._width)
+        extractor = fitted(self._prepared).extractor
+        return FeatureFusionNetwork(n_devices, extractor.means.size, extractor.rank, self._width)
 
-    def _prepare(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
-        background = self._fit_background(clip.mfcc for clip in clips)
-        n, f = clip_statistics(background, clips)
-        extractor = train_total_variability(
-            n,
-            f,
-            background.means,
-            background.variances,
-            rank=min(self._rank, len(clips), background.means.size),
-            iterations=self._iterations,
-            seed=self._seed,
+    def _prepare(self, clips: Sequence[BaselineClip], labels: IntArray) -> list[Inputs]:
+        background = self._background_fit.fit(clips)
+        statistics = clip_statistics(background, clips)
+        extractor = train_extractor(
+            background, statistics, self._rank, self._iterations, self._seed
         )
-        scale = StandardScaler().fit(extractor.ivectors(n, f))
-        inputs = prepare_inputs(clips, background, self._n_frames)
+        scale = StandardScaler().fit(extractor.ivectors(*statistics))
+        inputs = prepare_inputs(clips, background, self._n_frames, statistics)
         self._prepared = _Prepared(inputs, extractor, scale)
+        return [self._prepared.kept(n, f) for n, f in zip(*statistics, strict=True)]
 
     def _kept(self, clip: BaselineClip) -> Inputs:
-        statistics = self._ready.inputs.background.statistics(clip.mfcc)
-        return self._ready.inputs.supervector(statistics), self._ready.ivector(statistics)
+        ready = fitted(self._prepared)
+        n, f, _ = ready.inputs.background.statistics(clip.mfcc)
+        return ready.kept(n, f)
 
     def _read(self, clip: BaselineClip, rng: np.random.Generator | None) -> Inputs:
-        return (self._ready.inputs.frames(clip.mfcc),)
+        return (fitted(self._prepared).inputs.frames(clip.mfcc),)
 
     @property
     def n_prepared(self) -> int:
         """Numbers of the background model, T, and the scales of the three inputs."""
-        ready = self._ready
+        ready = fitted(self._prepared)
         return int(
             ready.inputs.n_parameters + ready.extractor.matrix.size + 2 * ready.extractor.rank
         )
-
-    @property
-    def _ready(self) -> _Prepared:
-        if self._prepared is None:
-            raise RuntimeError("fit comes first")
-        return self._prepared

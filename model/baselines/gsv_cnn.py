@@ -1,33 +1,23 @@
 """GSV + CNN: a clip's Gaussian supervector as a picture, and a convolutional network (torch).
 
 A baseline of arXiv 2411.03668 (Table V), of which that paper says: the supervector as a matrix, and
-3 x 3 convolutions with batch norm. Its authors scale every row of a clip's matrix to the range from
--1 to 1. With this network, that also did better on simulated devices than to standardise every
-value over the training clips, as :mod:`model.baselines.gsv_svm` does (:data:`Scaling` has both);
-and there a hidden layer and dropout did harm. Number and width of the convolutions, and the
-training, are ours.
+3 x 3 convolutions with batch norm. As its authors have it, every row of a clip's matrix is scaled
+to the range from -1 to 1. Number and width of the convolutions, and the training, are ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Literal
 
 import numpy as np
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from model.baselines.background_store import NOT_KEPT, BackgroundStore
-from model.baselines.baseline import MFCC_DIMS, BaselineClip, IntArray
+from model.baselines.background_store import NOT_KEPT, BackgroundFit, BackgroundStore
+from model.baselines.baseline import MFCC_DIMS, BaselineClip, IntArray, fitted
 from model.baselines.clip_network import ClipNetwork, ClipTraining, Inputs
-from model.baselines.map_adaptation import RELEVANCE_FACTOR, adapt
+from model.baselines.map_adaptation import RELEVANCE_FACTOR, adapted_means
 from model.baselines.universal_background import MAX_FRAMES, N_GAUSSIANS, DiagonalMixture
 from model.features import FloatArray
-
-#: Of a supervector matrix: each row of a clip over its Gaussians to the range from -1 to 1, or each
-#: value over the training clips to mean 0 and variance 1.
-Scaling = Literal["rows", "values"]
 
 TRAINING = ClipTraining(epochs=40, batch=16, step_epochs=30, label_smoothing=0.1)
 FILTERS = (16, 32, 64)  #: of the convolutions
@@ -53,31 +43,23 @@ class GsvCnn(ClipNetwork):
         seed: of the background model, the weights and the order of the clips.
         n_gaussians: size of the background model, and width of the matrix.
         relevance_factor: of the MAP adaptation of the means.
-        scaling: of the matrices.
         training: hyper-parameters.
         max_frames: frames that the background model is fitted on at most, drawn at random.
         store: where the background model is kept.
     """
-
-    name = "GSV + CNN"
 
     def __init__(
         self,
         seed: int = 0,
         n_gaussians: int = N_GAUSSIANS,
         relevance_factor: float = RELEVANCE_FACTOR,
-        scaling: Scaling = "rows",
         training: ClipTraining = TRAINING,
         max_frames: int = MAX_FRAMES,
         store: BackgroundStore = NOT_KEPT,
     ) -> None:
         super().__init__(training, seed)
-        self._fit_background = partial(
-            store.fitted, n_gaussians=n_gaussians, seed=seed, max_frames=max_frames
-        )
+        self._background_fit = BackgroundFit(n_gaussians, seed, max_frames, store)
         self._n_gaussians, self._relevance_factor = n_gaussians, relevance_factor
-        self._scaling: Scaling = scaling
-        self._scaler = StandardScaler()
         self._background: DiagonalMixture | None = None
 
     def matrix(self, clip: BaselineClip) -> FloatArray:
@@ -86,32 +68,22 @@ class GsvCnn(ClipNetwork):
         Raises:
             RuntimeError: not fitted yet.
         """
-        if self._background is None:
-            raise RuntimeError("fit comes first")
-        statistics = self._background.statistics(clip.mfcc)
-        adapted = adapt(self._background, statistics, self._relevance_factor)
-        return np.ascontiguousarray(adapted.means.T, np.float32)
+        background = fitted(self._background)
+        n, f, _ = background.statistics(clip.mfcc)
+        means = adapted_means(background, n, f, self._relevance_factor)
+        return np.ascontiguousarray(means.T, np.float32)
 
     @property
     def n_prepared(self) -> int:
-        """Numbers of the background model and, with ``"values"``, of the standardisation."""
-        background = self._background.n_parameters if self._background else 0
-        return background + (2 * self._n_gaussians * MFCC_DIMS if self._scaling == "values" else 0)
+        """Numbers of the background model."""
+        return fitted(self._background).n_parameters
 
-    def _prepare(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
-        self._background = self._fit_background(clip.mfcc for clip in clips)
-        if self._scaling == "values":
-            self._scaler = StandardScaler()
-            for clip in clips:
-                self._scaler.partial_fit(self.matrix(clip).reshape(1, -1))
+    def _prepare(self, clips: Sequence[BaselineClip], labels: IntArray) -> list[Inputs]:
+        self._background = self._background_fit.fit(clips)
+        return super()._prepare(clips, labels)
 
     def _kept(self, clip: BaselineClip) -> Inputs:
-        matrix = self.matrix(clip)
-        if self._scaling == "rows":
-            scaled = rows_to_range(matrix)
-        else:
-            scaled = self._scaler.transform(matrix.reshape(1, -1)).reshape(matrix.shape)
-        return (scaled[None],)
+        return (rows_to_range(self.matrix(clip))[None],)
 
     def _network(self, n_devices: int) -> nn.Module:
         return matrix_network(self._n_gaussians, n_devices)

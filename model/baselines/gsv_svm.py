@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from model.baselines.background_store import NOT_KEPT, BackgroundStore
-from model.baselines.baseline import BaselineClip, IntArray
+from model.baselines.background_store import NOT_KEPT, BackgroundFit, BackgroundStore
+from model.baselines.baseline import BaselineClip, IntArray, fitted
 from model.baselines.device_svm import DeviceSvm
 from model.baselines.map_adaptation import RELEVANCE_FACTOR, AdaptedParts, adapt, supervector
 from model.baselines.universal_background import (
@@ -48,8 +47,6 @@ class GsvSvm:
         store: where the background model is kept, for other methods and runs.
     """
 
-    name = "GSV + SVM"
-
     def __init__(
         self,
         seed: int = 0,
@@ -60,9 +57,7 @@ class GsvSvm:
         max_frames: int = MAX_FRAMES,
         store: BackgroundStore = NOT_KEPT,
     ) -> None:
-        self._fit_background = partial(
-            store.fitted, n_gaussians=n_gaussians, seed=seed, max_frames=max_frames
-        )
+        self._background_fit = BackgroundFit(n_gaussians, seed, max_frames, store)
         self._relevance_factor = relevance_factor
         self._parts: AdaptedParts = parts
         self._cost = cost
@@ -78,26 +73,21 @@ class GsvSvm:
         Raises:
             CorpusError: fewer than two devices, or fewer frames than Gaussians.
         """
-        background = self._fit_background(clip.mfcc for clip in clips)
+        background = self._background_fit.fit(clips)
         svm = DeviceSvm("linear", self._cost)
         svm.fit(self._supervectors(background, clips), labels)
         self._fitted = _Learnt(background, svm)
 
     def scores(self, clips: Sequence[BaselineClip]) -> FloatArray:
         """Scores, float32 ``(clips, devices)``."""
-        learnt = self._learnt
+        learnt = fitted(self._fitted)
         return learnt.svm.scores(self._supervectors(learnt.background, clips))
 
     @property
     def n_parameters(self) -> int:
         """Numbers of the background model, the standardisation and the support vector machine."""
-        return self._learnt.background.n_parameters + self._learnt.svm.n_parameters
-
-    @property
-    def _learnt(self) -> _Learnt:
-        if self._fitted is None:
-            raise RuntimeError("fit comes first")
-        return self._fitted
+        learnt = fitted(self._fitted)
+        return learnt.background.n_parameters + learnt.svm.n_parameters
 
     def _supervectors(
         self, background: DiagonalMixture, clips: Sequence[BaselineClip]

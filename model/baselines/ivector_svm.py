@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from model.baselines.background_store import NOT_KEPT, BackgroundStore
-from model.baselines.baseline import BaselineClip, IntArray
-from model.baselines.clip_inputs import clip_statistics
+from model.baselines.background_store import NOT_KEPT, BackgroundFit, BackgroundStore
+from model.baselines.baseline import BaselineClip, IntArray, fitted
+from model.baselines.clip_inputs import clip_statistics, train_extractor
 from model.baselines.device_svm import DeviceSvm, Kernel, Vectors
-from model.baselines.total_variability import TotalVariability, train_total_variability
+from model.baselines.total_variability import TotalVariability
 from model.baselines.universal_background import MAX_FRAMES, N_GAUSSIANS, DiagonalMixture
 from model.features import FloatArray
 
@@ -50,8 +49,6 @@ class IVectorSvm:
         store: where the background model is kept, for other methods and runs.
     """
 
-    name = "i-vector + SVM"
-
     def __init__(
         self,
         seed: int = 0,
@@ -64,9 +61,7 @@ class IVectorSvm:
         max_frames: int = MAX_FRAMES,
         store: BackgroundStore = NOT_KEPT,
     ) -> None:
-        self._fit_background = partial(
-            store.fitted, n_gaussians=n_gaussians, seed=seed, max_frames=max_frames
-        )
+        self._background_fit = BackgroundFit(n_gaussians, seed, max_frames, store)
         self._seed = seed
         self._rank = rank
         self._iterations = iterations
@@ -85,18 +80,12 @@ class IVectorSvm:
         Raises:
             CorpusError: fewer than two devices, or fewer frames than Gaussians.
         """
-        background = self._fit_background(clip.mfcc for clip in clips)
-        n, f = clip_statistics(background, clips)
-        extractor = train_total_variability(
-            n,
-            f,
-            background.means,
-            background.variances,
-            rank=min(self._rank, len(clips), background.means.size),
-            iterations=self._iterations,
-            seed=self._seed,
+        background = self._background_fit.fit(clips)
+        statistics = clip_statistics(background, clips)
+        extractor = train_extractor(
+            background, statistics, self._rank, self._iterations, self._seed
         )
-        vectors = extractor.ivectors(n, f)
+        vectors = extractor.ivectors(*statistics)
         mean = vectors.mean(axis=0)
         svm = DeviceSvm(self._kernel, self._cost, standardise=not self._length_normalise)
         svm.fit(self._normalised(vectors, mean), labels)
@@ -104,7 +93,7 @@ class IVectorSvm:
 
     def scores(self, clips: Sequence[BaselineClip]) -> FloatArray:
         """Scores, float32 ``(clips, devices)``."""
-        learnt = self._learnt
+        learnt = fitted(self._fitted)
         vectors = learnt.extractor.ivectors(*clip_statistics(learnt.background, clips))
         return learnt.svm.scores(self._normalised(vectors, learnt.mean))
 
@@ -114,16 +103,10 @@ class IVectorSvm:
 
         The mean counts where the i-vectors are length-normalised.
         """
-        learnt = self._learnt
+        learnt = fitted(self._fitted)
         mean = learnt.mean.size if self._length_normalise else 0
         matrix = learnt.extractor.matrix.size
         return learnt.background.n_parameters + matrix + mean + learnt.svm.n_parameters
-
-    @property
-    def _learnt(self) -> _Learnt:
-        if self._fitted is None:
-            raise RuntimeError("fit comes first")
-        return self._fitted
 
     def _normalised(self, vectors: Vectors, mean: Vectors) -> Vectors:
         if not self._length_normalise:

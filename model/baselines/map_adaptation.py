@@ -46,11 +46,8 @@ def adapt(
     Raises:
         UsageError: the relevance factor is not a positive number.
     """
-    if not 0.0 < relevance_factor < np.inf:
-        raise UsageError(f"the relevance factor must be above 0, not {relevance_factor:g}")
+    means = adapted_means(background, statistics.n, statistics.f, relevance_factor)
     n = statistics.n[:, None]
-    # alpha E[x] as one quotient: a Gaussian without frames needs no case of its own.
-    means = (statistics.f + relevance_factor * background.means) / (n + relevance_factor)
     if parts == "means":
         return DiagonalMixture(background.weights, means, background.variances)
 
@@ -65,6 +62,33 @@ def adapt(
     shares = statistics.n / max(statistics.n.sum(), tiny)
     weights = alpha[:, 0] * shares + (1 - alpha[:, 0]) * background.weights
     return DiagonalMixture(weights / weights.sum(), means, variances)
+
+
+def adapted_means(
+    background: DiagonalMixture,
+    n: WideArray,
+    f: WideArray,
+    relevance_factor: float = RELEVANCE_FACTOR,
+) -> WideArray:
+    """The means alone, equation 12, which needs no statistics of order 2; see :func:`adapt`.
+
+    Args:
+        background: the model to start from.
+        n: float64 ``(gaussians,)``, statistics of order 0.
+        f: float64 ``(gaussians, dims)``, of order 1.
+        relevance_factor: frames at which clip and background model count the same.
+
+    Returns:
+        float64 ``(gaussians, dims)``.
+
+    Raises:
+        UsageError: the relevance factor is not a positive number.
+    """
+    if not 0.0 < relevance_factor < np.inf:
+        raise UsageError(f"the relevance factor must be above 0, not {relevance_factor:g}")
+    # alpha E[x] as one quotient: a Gaussian without frames needs no case of its own.
+    means: WideArray = (f + relevance_factor * background.means) / (n[:, None] + relevance_factor)
+    return means
 
 
 def supervector(mixture: DiagonalMixture, parts: AdaptedParts = "means") -> WideArray:

@@ -44,8 +44,6 @@ class MfccStatisticsSvm(VectorSvm):
         cost: of the SVM.
     """
 
-    name = "MFCC (statistics) + SVM"
-
     def __init__(self, kernel: Kernel = "rbf", cost: float = 1.0) -> None:
         super().__init__(kernel, cost)
 
@@ -67,7 +65,6 @@ class MfccFramesSvm(VectorSvm):
     ) -> None:
         if n_frames < 1:
             raise ValueError(f"n_frames must be at least 1, got {n_frames}")
-        self.name = f"MFCC ({n_frames} frames) + SVM"
         self._n_frames = n_frames
         super().__init__(kernel, cost)
 

@@ -26,7 +26,6 @@ Ours: inputs standardised over the training clips, the supervector also (they sc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from math import ceil, prod
 
 import numpy as np
@@ -34,8 +33,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.baselines.background_store import NOT_KEPT, BackgroundStore
-from model.baselines.baseline import MFCC_DIMS, BaselineClip, IntArray
+from model.baselines.background_store import NOT_KEPT, BackgroundFit, BackgroundStore
+from model.baselines.baseline import MFCC_DIMS, BaselineClip, IntArray, fitted
 from model.baselines.clip_inputs import ClipInputs, prepare_inputs
 from model.baselines.clip_network import ClipNetwork, ClipTraining, Inputs
 from model.baselines.mfcc_svm import PAPER_FRAMES
@@ -261,7 +260,6 @@ class MultiAttention(ClipNetwork):
         store: where the background model is kept.
     """
 
-    name = "Multi-attention"
     loss_weights = (1.0, 1.0, 2.0)  #: fused, supervector branch, MFCC branch
 
     def __init__(
@@ -275,9 +273,7 @@ class MultiAttention(ClipNetwork):
         store: BackgroundStore = NOT_KEPT,
     ) -> None:
         super().__init__(training, seed)
-        self._fit_background = partial(
-            store.fitted, n_gaussians=n_gaussians, seed=seed, max_frames=max_frames
-        )
+        self._background_fit = BackgroundFit(n_gaussians, seed, max_frames, store)
         self._n_gaussians = n_gaussians
         self._n_frames = n_frames
         self._width = width
@@ -286,24 +282,21 @@ class MultiAttention(ClipNetwork):
     def _network(self, n_devices: int) -> nn.Module:
         return MultiAttentionNetwork(n_devices, self._n_gaussians, self._n_frames, self._width)
 
-    def _prepare(self, clips: Sequence[BaselineClip], labels: IntArray) -> None:
-        background = self._fit_background(clip.mfcc for clip in clips)
+    def _prepare(self, clips: Sequence[BaselineClip], labels: IntArray) -> list[Inputs]:
+        background = self._background_fit.fit(clips)
         self._prepared = prepare_inputs(clips, background, self._n_frames)
+        return super()._prepare(clips, labels)
 
     def _kept(self, clip: BaselineClip) -> Inputs:
-        values = self._inputs.supervector(self._inputs.background.statistics(clip.mfcc))
+        inputs = fitted(self._prepared)
+        n, f, _ = inputs.background.statistics(clip.mfcc)
+        values = inputs.supervector(n, f)
         return (np.ascontiguousarray(values.reshape(self._n_gaussians, MFCC_DIMS).T),)
 
     def _read(self, clip: BaselineClip, rng: np.random.Generator | None) -> Inputs:
-        return (self._inputs.frames(clip.mfcc),)
+        return (fitted(self._prepared).frames(clip.mfcc),)
 
     @property
     def n_prepared(self) -> int:
         """Numbers of the background model and the scales."""
-        return self._inputs.n_parameters
-
-    @property
-    def _inputs(self) -> ClipInputs:
-        if self._prepared is None:
-            raise RuntimeError("fit comes first")
-        return self._prepared
+        return fitted(self._prepared).n_parameters

@@ -18,8 +18,6 @@ class VectorSvm(ABC):
         cost: of the SVM.
     """
 
-    name: str
-
     def __init__(self, kernel: Kernel, cost: float) -> None:
         self._svm = DeviceSvm(kernel, cost)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,14 +29,10 @@ from model.experiments.methods import LDA, Fitting, Method
 from model.experiments.protocols import Protocol, folds
 from model.experiments.tasks import Track, common_settings, run_tasks
 from model.split import Split
-from model.training_config import preset
-
-if TYPE_CHECKING:
-    from model.fine_tuning import Freeze
+from model.training_config import FREEZES, Freeze, preset
 
 PRETRAINED_SHARE = 0.625  #: of the phones: 25 of 40
 DRAWS = 3  #: of these phones
-FREEZES: tuple[Freeze, ...] = ("trunk", "mlp")  #: see :mod:`model.fine_tuning`
 
 
 class Group(NamedTuple):
@@ -139,7 +135,8 @@ class TransferTask:
             for side in (self.split.train, self.split.test)
         )
         frames = {clip: held.frames for clip, held in zip(self.split.train, train, strict=True)}
-        windows = fine_tuning_windows(training_clips(self.split.train, frames, self.devices))
+        clips_to_learn = training_clips(self.split.train, frames, self.devices)
+        windows = fine_tuning_windows(clips_to_learn, self.fitting.seed)
         config = preset("transfer").with_changes(seed=self.fitting.seed)
         decided, n_learning = {}, {}
         for freeze in FREEZES:
