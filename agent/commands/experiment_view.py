@@ -118,7 +118,7 @@ def _table(title: str, first: str, *columns: str) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", pad_edge=False)
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, overflow="fold")
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table

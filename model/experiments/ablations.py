@@ -34,7 +34,7 @@ def _group(number: int, title: str, *blocks: Block) -> Method:
 
 
 #: Its folds serve Table V as well.
-WHOLE = replace(PAPER_NETWORK, title="7: ConvLSTM + BiLSTM + Transformer, the paper's network")
+WHOLE = replace(PAPER_NETWORK, title="7: all three, the paper's network")
 TRANSFORMER_ONLY = _group(3, "Transformer", "transformer")
 
 #: Table VII here: one block each, and the whole network.

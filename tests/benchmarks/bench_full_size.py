@@ -121,7 +121,7 @@ def run(
             started = time.perf_counter()
             make_features(corpus, [method], folder)
             found[f"features ({name}), s"] = time.perf_counter() - started
-            data = features_folder(folder, method.front_end) / "copies.npy"
+            data = features_folder(folder, corpus, method.front_end) / "copies.npy"
             found[f"features ({name}), bytes"] = data.stat().st_size
     found["features, peak memory of the main process, bytes"] = memory.peak
     split = index_split(corpus)
@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--folder", type=Path, help="for corpus and features, 6 GB; kept")
+    parser.add_argument("--folder", type=Path, help="for corpus and features, 11 GB; kept")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
