@@ -1,4 +1,4 @@
-"""Work in fresh processes of one thread each, which end with the program and are missed if lost."""
+"""Work in fresh processes, which end with the program and are missed if they are lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ _LOOK_S = 0.5  #: between looks at whether all processes live, while a result is
 
 @contextmanager
 def results_of(
-    work: Callable[[J], R], jobs: Sequence[J], processes: int | None, at_once: int = 1
+    work: Callable[[J], R],
+    jobs: Sequence[J],
+    processes: int | None,
+    at_once: int = 1,
+    threads: int = 1,
 ) -> Iterator[Iterator[R]]:
     """The results of jobs, in their order, while the block lasts; its end ends the processes.
 
@@ -33,6 +37,7 @@ def results_of(
         jobs: what there is to do.
         processes: at work at a time; as many as there are cores without it.
         at_once: jobs that a process is given at a time: more of them where each takes little time.
+        threads: of each process, for libraries that do linear algebra.
 
     Raises:
         DevrecError: a process was killed, as Linux does where memory runs out. Its job would be
@@ -47,7 +52,8 @@ def results_of(
     try:
         # Fresh processes: a fork of one that has run torch's threads may hang.
         context = multiprocessing.get_context("spawn")
-        with context.Pool(processes or os.cpu_count() or 1, initializer=_begin) as pool:
+        count = processes or os.cpu_count() or 1
+        with context.Pool(count, initializer=_begin, initargs=(threads,)) as pool:
             workers = set(multiprocessing.active_children()) - earlier
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             parts = [jobs[start : start + at_once] for start in range(0, len(jobs), at_once)]
@@ -81,9 +87,9 @@ def _each(work: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
     return [work(job) for job in jobs]
 
 
-def _begin() -> None:
+def _begin(threads: int) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
+        os.environ[name] = str(threads)
     threading.Thread(target=_end_with_the_program, daemon=True).start()
 
 

@@ -9,7 +9,11 @@ from typing import Any
 
 @contextmanager
 def results_here(
-    work: Callable[[Any], Any], jobs: Sequence[Any], processes: int | None, at_once: int = 1
+    work: Callable[[Any], Any],
+    jobs: Sequence[Any],
+    processes: int | None,
+    at_once: int = 1,
+    threads: int = 1,
 ) -> Iterator[Iterator[Any]]:
     """In the place of :func:`model.worker_processes.results_of`."""
     yield map(work, jobs)

@@ -75,7 +75,8 @@ def run_tasks(
     Args:
         tasks: in the order in which they are begun.
         folder: for results, a file each, written whole or not at all; created.
-        processes: to work with, of one thread each; as many as there are cores without it.
+        processes: to work with; as many as there are cores without it. They share the cores: where
+            there are fewer tasks than cores, each gets more threads.
         track: shows progress over the tasks that are not done yet.
 
     Returns:
@@ -86,14 +87,16 @@ def run_tasks(
         DevrecError: a process was killed, or what a task raises. What is finished stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    count = processes or os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    count = processes or cores
     results = [_held(folder, task) for task in tasks]
     missing = [index for index, result in enumerate(results) if result is None]
     if missing:
         count = min(count, len(missing))
-        jobs = [(tasks[index], folder, count) for index in missing]
+        threads = max(1, cores // count)
+        jobs = [(tasks[index], folder, count, threads) for index in missing]
         order = track(missing) if track else missing
-        with results_of(_run, jobs, count) as found:
+        with results_of(_run, jobs, count, threads=threads) as found:
             for index, result in zip(order, found, strict=True):
                 results[index] = result
     return [result for result in results if result is not None]
@@ -117,15 +120,15 @@ def _plain(settings: dict[str, Any]) -> Any:
     return json.loads(json.dumps(settings))
 
 
-def _run(job: tuple[Task, Path, int]) -> dict[str, Any]:
+def _run(job: tuple[Task, Path, int, int]) -> dict[str, Any]:
     """Run one task, in a worker; the result is on disk before it is returned."""
     from threadpoolctl import threadpool_limits
 
-    task, folder, processes = job
+    task, folder, processes, threads = job
     settings = _plain(task.settings)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     unfinished = folder / f"{task.name}.unfinished"
-    with threadpool_limits(1):
+    with threadpool_limits(threads):
         result = {"settings": settings, **task.run(unfinished / digest), "processes": processes}
     with replacing(_file(folder, task)) as temporary:
         temporary.write_text(json.dumps(result))
