@@ -66,7 +66,7 @@ def show_costs(report: Report) -> None:
     """Table VI."""
     table = _table(
         f"{report['corpus']}, {len(report['clips_timed'])} clips; the paper's network = 1",
-        *("method", "parameters", "front end", "scoring", "ratio", "with front end"),
+        *("method", "parameters", "front end", "scoring", "ratio", "in all"),
     )
     for row in report["methods"]:
         table.add_row(
