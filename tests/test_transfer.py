@@ -136,7 +136,7 @@ def test_new_phones_and_their_words_are_unheard(
         assert f"{row['title']} | {row['correct']}/18 |" in table
     assert "3 phones to train on, fine-tuned on the other 3, 2 draws" in table
     assert (tmp_path / "table9.png").read_bytes().startswith(b"\x89PNG")
-    assert "six: 3 phones, then 3 of others" in done.stdout
+    assert "six: 3 phones, then the other 3" in done.stdout
 
     # Nothing is run twice; another draw adds to those before, other epochs leave the LDA alone.
     ran.clear()

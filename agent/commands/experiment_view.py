@@ -110,8 +110,10 @@ def _title(report: Report) -> str:
 
 
 def _transfer_title(report: Report) -> str:
-    new = report["target"] or "others"
-    return f"{report['source']}: {report['n_pretrained']} phones, then {report['n_new']} of {new}"
+    then = f"the other {report['n_new']}"
+    if report["target"] is not None:
+        then = f"{report['n_new']} of {report['target']}"
+    return f"{report['source']}: {report['n_pretrained']} phones, then {then}"
 
 
 def _table(title: str, first: str, *columns: str) -> Table:
