@@ -9,8 +9,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from export.engine import Engine, Scores
+from model.checked_values import one_of
 from model.embedding_scoring import prototype
-from model.errors import GalleryError, ModelError, UsageError
+from model.errors import GalleryError, ModelError
 from model.gallery import Gallery
 from model.likelihood_ratio import LrBounds
 from model.mel import DoubleArray
@@ -116,8 +117,7 @@ def known_devices(engine: Engine, gallery: Gallery | None, choice: str) -> Known
         ModelError: the model has no open set, which galleries need.
         GalleryError: the gallery is empty, or names a device that the model has, too.
     """
-    if choice not in CHOICES:
-        raise UsageError(f"unknown devices {choice}; there are: {', '.join(CHOICES)}")
+    one_of("devices", choice, CHOICES)
     if choice == "built-in" or gallery is None:
         return built_in_devices(engine)
     open_set, labels = engine.metadata.open_set, engine.metadata.labels

@@ -12,6 +12,7 @@ from export.engine_loading import load_engine
 from export.precision import Precision
 from export.sidecar import PLAN_SUFFIX, Sidecar, sha256_of
 from export.tensorrt_api import TensorRT
+from model.checked_values import one_of
 from model.errors import (
     DevrecError,
     MissingDependencyError,
@@ -32,8 +33,7 @@ def check_choice(choice: str) -> None:
     Raises:
         UsageError: there is none.
     """
-    if choice not in ENGINE_CHOICES:
-        raise UsageError(f"unknown engine {choice}; there are: {', '.join(ENGINE_CHOICES)}")
+    one_of("engine", choice, ENGINE_CHOICES)
 
 
 def choose_engine(path: Path, choice: str, threads: int, say: Say) -> Engine:

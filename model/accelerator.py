@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from model.checked_values import one_of
 from model.errors import UsageError
 
 ACCELERATORS = ("auto", "cpu", "gpu")  #: Lightning's names for them
@@ -13,9 +14,7 @@ def check_accelerator(name: str) -> None:
     Raises:
         UsageError: an unknown name, or no GPU.
     """
-    if name not in ACCELERATORS:
-        raise UsageError(f"unknown accelerator {name}; there are: {', '.join(ACCELERATORS)}")
-    if name != "gpu":
+    if one_of("accelerator", name, ACCELERATORS) != "gpu":
         return
     import torch
 

@@ -1,14 +1,27 @@
-"""Dataclasses built from JSON: their fields, and the limits of their numbers."""
+"""Values from outside: one of some names, a dataclass's fields, the limits of its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TypeVar
 
 from model.errors import UsageError
 
 T = TypeVar("T")
+N = TypeVar("N", bound=str)
+
+
+def one_of(kind: str, name: str, names: Sequence[N]) -> N:
+    """The name, which must be one of some.
+
+    Raises:
+        UsageError: it is not; says what it should have been the name of, and what there is.
+    """
+    for known in names:
+        if name == known:
+            return known
+    raise UsageError(f"unknown {kind} {name}; there are: {', '.join(names)}")
 
 
 def checked(values: object, **limits: tuple[float, float]) -> None:

@@ -32,7 +32,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DevrecError(f"{path}: cannot be made a folder ({error.strerror})") from error
+        raise DevrecError(f"{path}: cannot be made: {error.strerror}") from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
+from model.checked_values import one_of
 from model.errors import UsageError
 
 Schedule = Literal["step", "one-cycle"]
@@ -130,6 +131,4 @@ def preset(name: str) -> TrainingConfig:
     Raises:
         UsageError: unknown name.
     """
-    if name not in PRESETS:
-        raise UsageError(f"unknown preset {name}; there are: {', '.join(sorted(PRESETS))}")
-    return PRESETS[name]
+    return PRESETS[one_of("preset", name, sorted(PRESETS))]

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from model.experiments.methods import Fitting
     from model.experiments.protocols import Protocol
 
+PRESETS = ("fast", "paper")  #: that recordings are trained on as they are by
+
 #: Passes of our networks where a corpus is small enough to leave one clip out after the other.
 SMALL_CORPUS_EPOCHS = 16
 
@@ -70,12 +72,10 @@ def fitting(
         UsageError: an unknown preset or accelerator, or one that is not there.
     """
     from model.accelerator import check_accelerator
-    from model.errors import UsageError
+    from model.checked_values import one_of
     from model.experiments.methods import Fitting
 
-    name = preset or ("paper" if protocol == "paper" else "fast")
-    if name not in ("fast", "paper"):
-        raise UsageError(f"unknown preset {name}; there are: fast, paper")
+    name = one_of("preset", preset or ("paper" if protocol == "paper" else "fast"), PRESETS)
     check_accelerator(accelerator)
     if epochs is None and name != "paper":
         epochs = SMALL_CORPUS_EPOCHS

@@ -78,12 +78,10 @@ def export(
     from export.source_model import Source
     from export.tensorrt_build import BuildOptions, parse_batch
     from model.builtin import BUILTIN_MODEL
-    from model.errors import UsageError
+    from model.checked_values import one_of
 
-    if to not in TARGETS:
-        raise UsageError(f"unknown target {to}; there are: {', '.join(TARGETS)}")
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision}; there are: {', '.join(PRECISIONS)}")
+    one_of("target", to, TARGETS)
+    kind = one_of("precision", precision, PRECISIONS)
     _check_output(to, output)
     options = BuildOptions(parse_batch(batch), workspace, hardware_compatible, version_compatible)
     path = model if model is not None else BUILTIN_MODEL
@@ -91,9 +89,9 @@ def export(
     metadata = source.engine.metadata
     source.windows = windows_of_clips(clips or [], metadata.front_end, metadata.window_frames)
     if to == "onnx":
-        report = export_onnx(source, cast(Path, output), precision)
+        report = export_onnx(source, cast(Path, output), kind)
     else:
-        report = _build(source, output, precision, options, to, progress_console())
+        report = _build(source, output, kind, options, to, progress_console())
     if not len(source.windows):
         report.notes.append("no real windows were compared: give recordings with --clips")
     if as_json:

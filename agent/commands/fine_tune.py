@@ -9,8 +9,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from agent.commands.common import progress_console
+from model.checked_values import one_of
 from model.errors import UsageError
-from model.training_config import FREEZES, TRANSFER, Freeze
+from model.training_config import FREEZES, TRANSFER
 
 if TYPE_CHECKING:
     import typer
@@ -99,7 +100,7 @@ def fine_tune_model(
     from model.fine_tuning import fine_tune, fine_tuning_windows, learning_parameters
     from model.training_data import label_clips, training_clips
 
-    kept = _check_freeze(freeze)
+    kept = one_of("part to freeze", freeze, FREEZES)
     model = open_trainable(source)
     trained = model.network.config.profile
     if profile not in (None, trained):
@@ -151,13 +152,6 @@ def _outcome(epochs: Sequence[Epoch]) -> str:
     if kept is None:
         return f"loss {epochs[-1].loss:.4f}"
     return f"epoch {kept.number} was kept, validation loss {kept.validation_loss:.4f}"
-
-
-def _check_freeze(name: str) -> Freeze:
-    for freeze in FREEZES:
-        if name == freeze:
-            return freeze
-    raise UsageError(f"unknown part to freeze {name}; there are: {', '.join(FREEZES)}")
 
 
 def _given(context: typer.Context, name: str) -> bool:

@@ -105,6 +105,7 @@ def train(
     from agent.commands.model_writing import model_metadata, write_checked
     from agent.commands.prepared_corpus import prepare
     from model.accelerator import check_accelerator
+    from model.checked_values import one_of
     from model.corpus import speech_corpus
     from model.domain_training import fit_other_domains
     from model.errors import DevrecError, UsageError
@@ -118,8 +119,7 @@ def train(
         raise UsageError(f"{output}: a model file ends in .onnx")
     if not output.parent.is_dir():
         raise DevrecError(f"{output}: the folder does not exist")
-    if split_by not in ("clip", "group", "none"):
-        raise UsageError(f"unknown split {split_by}; there are: clip, group, none")
+    one_of("split", split_by, ("clip", "group", "none"))
     if source is not None:
         check_options(context)
         transfer = training_preset(TRANSFER).with_changes(

@@ -100,13 +100,10 @@ AcceleratorOption = Annotated[
 
 def check_profile(name: str) -> Profile:
     """The profile by name; raises UsageError."""
-    from model.errors import UsageError
+    from model.checked_values import one_of
     from model.network_config import PROFILES
 
-    for profile in PROFILES:
-        if name == profile:
-            return profile
-    raise UsageError(f"unknown profile {name}; there are: {', '.join(PROFILES)}")
+    return one_of("profile", name, PROFILES)
 
 
 def training_config(
@@ -130,13 +127,13 @@ def training_config(
         MissingDependencyError: a codec that is not there.
     """
     from model.augmentation.recipe import check_names
+    from model.checked_values import one_of
     from model.errors import UsageError
     from model.training_config import TRANSFER, preset
 
     if preset_name == TRANSFER:
         raise UsageError(f"--preset {TRANSFER} is for fine-tuning: `train --from MODEL`")
-    if precision not in ("32", "16-mixed", "bf16-mixed"):
-        raise UsageError(f"unknown precision {precision}; there are: 32, 16-mixed, bf16-mixed")
+    one_of("precision", precision, ("32", "16-mixed", "bf16-mixed"))
     by_epochs = {
         "--epochs": epochs,
         "--batch": batch,

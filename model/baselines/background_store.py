@@ -23,9 +23,8 @@ from model.baselines.universal_background import (
     background_frames,
     fit_mixture,
 )
-from model.errors import DevrecError
 from model.features import FloatArray
-from model.files import replacing
+from model.files import make_folder, replacing
 
 _FORMAT = 1  #: of the files; another number makes all of them unknown
 _PARTS = ("weights", "means", "variances")
@@ -145,9 +144,6 @@ def _read(path: Path, shape: tuple[int, ...]) -> DiagonalMixture | None:
 
 
 def _write(path: Path, mixture: DiagonalMixture) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DevrecError(f"{path.parent}: cannot be made: {error.strerror}") from error
+    make_folder(path.parent)
     with replacing(path) as temporary:
         np.savez(temporary, **{part: getattr(mixture, part) for part in _PARTS})

@@ -16,6 +16,7 @@ from model.network_config import front_end_for
 from model.training_config import TrainingConfig, preset
 
 if TYPE_CHECKING:
+    from model.baselines.background_store import BackgroundStore
     from model.baselines.clip_network import ClipTraining
 
 PAPER_FRONT_END = front_end_for("paper")
@@ -45,6 +46,12 @@ class Fitting:
     accelerator: str = "cpu"
     checkpoints: Path | None = None
     hurried: bool = False
+
+    def backgrounds(self) -> BackgroundStore:
+        """Background models that are kept."""
+        from model.baselines.background_store import BackgroundStore
+
+        return BackgroundStore(self.store)
 
     def of(self, training: ClipTraining) -> ClipTraining:
         """Hyper-parameters of a network on clips, in a hurry where that is wanted."""
@@ -118,10 +125,9 @@ def _mfcc_frames(fitting: Fitting) -> Baseline:
 
 
 def _gsv(fitting: Fitting) -> Baseline:
-    from model.baselines.background_store import BackgroundStore
     from model.baselines.gsv_svm import GsvSvm
 
-    return GsvSvm(seed=fitting.seed, store=BackgroundStore(fitting.store))
+    return GsvSvm(seed=fitting.seed, store=fitting.backgrounds())
 
 
 def _bed(fitting: Fitting) -> Baseline:
@@ -131,35 +137,27 @@ def _bed(fitting: Fitting) -> Baseline:
 
 
 def _ivector(fitting: Fitting) -> Baseline:
-    from model.baselines.background_store import BackgroundStore
     from model.baselines.ivector_svm import IVectorSvm
 
-    return IVectorSvm(seed=fitting.seed, store=BackgroundStore(fitting.store))
+    return IVectorSvm(seed=fitting.seed, store=fitting.backgrounds())
 
 
 def _gsv_cnn(fitting: Fitting) -> Baseline:
-    from model.baselines.background_store import BackgroundStore
     from model.baselines.gsv_cnn import TRAINING, GsvCnn
 
-    return GsvCnn(fitting.seed, training=fitting.of(TRAINING), store=BackgroundStore(fitting.store))
+    return GsvCnn(fitting.seed, training=fitting.of(TRAINING), store=fitting.backgrounds())
 
 
 def _feature_fusion(fitting: Fitting) -> Baseline:
-    from model.baselines.background_store import BackgroundStore
     from model.baselines.feature_fusion import TRAINING, FeatureFusion
 
-    return FeatureFusion(
-        fitting.seed, training=fitting.of(TRAINING), store=BackgroundStore(fitting.store)
-    )
+    return FeatureFusion(fitting.seed, training=fitting.of(TRAINING), store=fitting.backgrounds())
 
 
 def _multi_attention(fitting: Fitting) -> Baseline:
-    from model.baselines.background_store import BackgroundStore
     from model.baselines.multi_attention import TRAINING, MultiAttention
 
-    return MultiAttention(
-        fitting.seed, training=fitting.of(TRAINING), store=BackgroundStore(fitting.store)
-    )
+    return MultiAttention(fitting.seed, training=fitting.of(TRAINING), store=fitting.backgrounds())
 
 
 def _ecapa(fitting: Fitting) -> Baseline:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from model.checked_values import one_of
 from model.corpus import Clip, Corpus
-from model.errors import CorpusError, UsageError
+from model.errors import CorpusError
 from model.split import PAPER_SHARES, Split, leave_one_group_out
 
 #: ``leave-one-clip-out``: every clip number (content, session) is tested once, on all devices, by
@@ -17,10 +18,7 @@ PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 def check_protocol(name: str) -> Protocol:
     """The protocol by name; raises UsageError."""
-    for protocol in PROTOCOLS:
-        if name == protocol:
-            return protocol
-    raise UsageError(f"unknown protocol {name}; there are: {', '.join(PROTOCOLS)}")
+    return one_of("protocol", name, PROTOCOLS)
 
 
 def folds(corpus: Corpus, protocol: Protocol) -> list[Split]:

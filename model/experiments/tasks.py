@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
-from model.files import replacing
+from model.files import make_folder, replacing
 from model.worker_processes import results_of
 
 FORMAT = 3
@@ -86,7 +86,7 @@ def run_tasks(
     Raises:
         DevrecError: a process was killed, or what a task raises. What is finished stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     cores = os.cpu_count() or 1
     count = processes or cores
     results = [_held(folder, task) for task in tasks]
